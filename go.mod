@@ -1,3 +1,11 @@
 module github.com/wherry-net/wherry
 
-go 1.26
+go 1.26.0
+
+require (
+	filippo.io/bigmod v0.1.0
+	filippo.io/nistec v0.0.4
+	golang.org/x/crypto v0.58.0
+)
+
+require golang.org/x/sys v0.49.0 // indirect
