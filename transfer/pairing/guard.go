@@ -1,0 +1,292 @@
+package pairing
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// GuardConfig says how much guessing is borne. The zero value is for a one-time
+// code.
+type GuardConfig struct {
+	// Keep is for a listener that serves until it is stopped: wrong guesses do
+	// not burn the code but slow down, by source and over all.
+	Keep bool
+
+	// Guesses is how many wrong guesses burn a one-time code, and how many a
+	// source has free before delays begin under Keep. Default: 3.
+	Guesses int
+
+	// MaxPending is how many unproven connections there may be at once; default:
+	// 64. MaxPendingPerSource is how many of them from one source; default: 16.
+	MaxPending, MaxPendingPerSource int
+
+	// Delay is the first delay of a source under Keep; each wrong guess doubles
+	// it up to MaxDelay. Defaults: 1 s and 1 min.
+	Delay, MaxDelay time.Duration
+
+	// MaxSources bounds how many sources are remembered; the least delayed is
+	// forgotten first. Default: 1024.
+	MaxSources int
+
+	// Burst and Refill bound the wrong guesses of all sources together under
+	// Keep: Burst at once, then one each Refill. Defaults: 32 and 10 s, so that a
+	// day holds 8,672 guesses, 0.2% of the words NewCode draws from.
+	Burst  int
+	Refill time.Duration
+}
+
+// forgetAfter is how long a source must be quiet for its wrong guesses to be
+// forgotten.
+const forgetAfter = 15 * time.Minute
+
+func (c GuardConfig) withDefaults() GuardConfig {
+	def := func(p *int, v int) {
+		if *p <= 0 {
+			*p = v
+		}
+	}
+	dur := func(p *time.Duration, v time.Duration) {
+		if *p <= 0 {
+			*p = v
+		}
+	}
+	def(&c.Guesses, 3)
+	def(&c.MaxPending, 64)
+	def(&c.MaxPendingPerSource, 16)
+	def(&c.MaxSources, 1024)
+	def(&c.Burst, 32)
+	dur(&c.Delay, time.Second)
+	dur(&c.MaxDelay, time.Minute)
+	dur(&c.Refill, 10*time.Second)
+	return c
+}
+
+// A Guard counts guesses at one code. It reads no clock and starts nothing: now
+// is an argument. It may be used by several goroutines at once.
+//
+//	Admit ──▶ pending ──Charge──▶ charged ──Succeed──▶ (not counted)
+//	             │                   │
+//	            End                 End ──▶ one wrong guess
+//	             ▼
+//	        (not counted)
+//
+// A guess is charged before the listener answers with its share, and given back
+// only for a proof. So neither leaving early nor guessing in parallel gives
+// anybody more guesses than are counted.
+type Guard struct {
+	cfg GuardConfig
+
+	mu      sync.Mutex
+	pending map[netip.Prefix]int
+	total   int // sum of pending
+	charged int // charged and not ended
+	wrong   int
+
+	sources map[netip.Prefix]*source
+	// Under Keep: guesses that may be charged now, as of tokensAt.
+	tokens   int
+	tokensAt time.Time
+}
+
+type source struct {
+	wrong int       // and charged
+	until time.Time // no charge before
+	last  time.Time
+}
+
+// NewGuard makes a Guard for one code.
+func NewGuard(cfg GuardConfig) *Guard {
+	cfg = cfg.withDefaults()
+	return &Guard{
+		cfg:     cfg,
+		pending: make(map[netip.Prefix]int),
+		sources: make(map[netip.Prefix]*source),
+		tokens:  cfg.Burst,
+	}
+}
+
+// Keep is the configuration's.
+func (g *Guard) Keep() bool { return g.cfg.Keep }
+
+// Wrong is how many guesses were wrong so far.
+func (g *Guard) Wrong() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.wrong
+}
+
+// Burnt says that no further guess will be taken.
+func (g *Guard) Burnt() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.burnt()
+}
+
+func (g *Guard) burnt() bool { return !g.cfg.Keep && g.wrong >= g.cfg.Guesses }
+
+// sourceOf is what counts as one source: an IPv4 address, or the /64 that one
+// IPv6 host has to itself. Connections without an address (a pipe) share one.
+func sourceOf(a netip.Addr) netip.Prefix {
+	a = a.Unmap().WithZone("")
+	bits := 64
+	if a.Is4() {
+		bits = 32
+	}
+	p, err := a.Prefix(bits)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return p
+}
+
+// Admit takes a new connection, before anything is read from it. The error is
+// [ErrBurnt] or [ErrBusy]. The Attempt must be ended.
+func (g *Guard) Admit(now time.Time, from netip.Addr) (*Attempt, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.burnt() {
+		return nil, ErrBurnt
+	}
+	src := sourceOf(from)
+	if g.total >= g.cfg.MaxPending || g.pending[src] >= g.cfg.MaxPendingPerSource {
+		return nil, ErrBusy
+	}
+	g.total++
+	g.pending[src]++
+	return &Attempt{g: g, src: src}, nil
+}
+
+// An Attempt is one connection's standing with its Guard.
+type Attempt struct {
+	g       *Guard
+	src     netip.Prefix
+	charged bool
+	ended   bool
+}
+
+// Charge counts a guess, before anything is answered that could test one. The
+// error is [ErrBurnt]; [ErrBusy], when the guesses left are all being made by
+// others; or a [*DelayError].
+func (a *Attempt) Charge(now time.Time) error {
+	g := a.g
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if a.charged || a.ended {
+		return ErrProtocol
+	}
+	if err := g.charge(now, a.src); err != nil {
+		return err
+	}
+	g.charged++
+	a.charged = true
+	return nil
+}
+
+func (g *Guard) charge(now time.Time, src netip.Prefix) error {
+	if !g.cfg.Keep {
+		if g.burnt() {
+			return ErrBurnt
+		}
+		if g.wrong+g.charged >= g.cfg.Guesses {
+			return ErrBusy
+		}
+		return nil
+	}
+	g.refill(now)
+	if g.tokens <= 0 {
+		return &DelayError{Wait: g.tokensAt.Add(g.cfg.Refill).Sub(now)}
+	}
+	s := g.sources[src]
+	if s != nil && now.Sub(s.last) > forgetAfter {
+		delete(g.sources, src)
+		s = nil
+	}
+	if s == nil {
+		g.makeRoom()
+		s = &source{}
+		g.sources[src] = s
+	}
+	if wait := s.until.Sub(now); wait > 0 {
+		return &DelayError{Wait: wait}
+	}
+	g.tokens--
+	s.wrong++
+	s.last = now
+	if over := s.wrong - g.cfg.Guesses; over >= 0 {
+		d := g.cfg.MaxDelay
+		if over < 30 && g.cfg.Delay<<over < d {
+			d = g.cfg.Delay << over
+		}
+		s.until = now.Add(d)
+	}
+	return nil
+}
+
+func (g *Guard) refill(now time.Time) {
+	if g.tokensAt.IsZero() || g.tokens >= g.cfg.Burst {
+		g.tokensAt = now
+		return
+	}
+	n := int(now.Sub(g.tokensAt) / g.cfg.Refill)
+	if n <= 0 {
+		return
+	}
+	g.tokens = min(g.tokens+n, g.cfg.Burst)
+	g.tokensAt = g.tokensAt.Add(time.Duration(n) * g.cfg.Refill)
+}
+
+// makeRoom forgets the source that waits least. The bucket over all sources
+// bounds how often that can happen, so a scan will do.
+func (g *Guard) makeRoom() {
+	if len(g.sources) < g.cfg.MaxSources {
+		return
+	}
+	var least netip.Prefix
+	var found *source
+	for p, s := range g.sources {
+		if found == nil || s.until.Before(found.until) || s.until.Equal(found.until) && s.last.Before(found.last) {
+			least, found = p, s
+		}
+	}
+	delete(g.sources, least)
+}
+
+// Succeed gives back what was charged: the peer proved the code. A source that
+// did is no guesser, so its delays end as well.
+func (a *Attempt) Succeed(now time.Time) {
+	g := a.g
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !a.charged || a.ended {
+		return
+	}
+	a.charged = false
+	g.charged--
+	if g.cfg.Keep {
+		g.tokens = min(g.tokens+1, g.cfg.Burst)
+		delete(g.sources, a.src)
+	}
+}
+
+// End ends the attempt and says whether that was a wrong guess. Ending again
+// does nothing.
+func (a *Attempt) End() (wrong bool) {
+	g := a.g
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if a.ended {
+		return false
+	}
+	a.ended = true
+	g.total--
+	if g.pending[a.src]--; g.pending[a.src] <= 0 {
+		delete(g.pending, a.src)
+	}
+	if !a.charged {
+		return false
+	}
+	g.charged--
+	g.wrong++
+	return true
+}

@@ -1,0 +1,500 @@
+package pairing
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/wherry-net/wherry/transfer/pairing/spake2"
+)
+
+// Version is the version of the protocol that this package speaks.
+const Version = 1
+
+const (
+	alpn          = "wherry/1"
+	alpnFamily    = "wherry/"
+	exporterLabel = "EXPORTER-wherry-pairing"
+	exporterLen   = 32
+
+	defaultTimeout = 10 * time.Second
+)
+
+// A Role is what an end does with the files.
+type Role int
+
+const (
+	Sender   Role = iota // sends
+	Receiver             // receives
+)
+
+func (r Role) String() string {
+	if r == Receiver {
+		return "receiver"
+	}
+	return "sender"
+}
+
+func (r Role) other() Role {
+	if r == Sender {
+		return Receiver
+	}
+	return Sender
+}
+
+// Config is how an end pairs. The zero value is a sender with the defaults.
+type Config struct {
+	// Role is what this end does. Both ends prove theirs: a sender meets only a
+	// receiver.
+	Role Role
+
+	// Timeout bounds the handshake as a whole. Default: 10 s.
+	Timeout time.Duration
+
+	// KeyLogWriter, if set, is given the TLS secrets in the form of NSS, for
+	// Wireshark (SSLKEYLOGFILE). It breaks the secrecy of the connection for
+	// whoever reads it.
+	KeyLogWriter io.Writer
+
+	// Guard counts the guesses at a listener's code. Default: one for a one-time
+	// code, shared by all copies of the Code.
+	Guard *Guard
+
+	// Trace, if set, is told what a Listener does not return.
+	Trace *Trace
+
+	certificate *tls.Certificate // of a Listener; else one is made for each connection
+}
+
+func (c Config) timeout() time.Duration {
+	if c.Timeout > 0 {
+		return c.Timeout
+	}
+	return defaultTimeout
+}
+
+// Trace is told of events, in the goroutine of the connection. Each func may be
+// nil.
+type Trace struct {
+	// Refused is told of each connection that did not pair, and why: one of this
+	// package's errors, or the network's.
+	Refused func(peer net.Addr, err error)
+}
+
+// message types and error reasons, on the wire.
+const (
+	msgShare   = 'S'
+	msgConfirm = 'C'
+	msgError   = 'E'
+
+	reasonWrongCode = 1
+	reasonBurnt     = 2
+	reasonBusy      = 3
+	reasonDelay     = 4 // argument: seconds
+	reasonSameRole  = 5
+)
+
+// Client pairs over a connection that this end dialed. It proves the code first,
+// so whoever answered may test one guess: after [ErrWrongCode] or
+// [ErrUnconfirmed], dial again only when the user says so, or a third time at
+// most. On an error the connection is closed.
+func Client(ctx context.Context, conn net.Conn, code Code, cfg Config) (*Conn, error) {
+	pw, err := code.password()
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("pairing with %s: %w", conn.RemoteAddr(), err)
+	}
+	h := start(ctx, conn, cfg)
+	h.tls = tls.Client(h.raw, &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		NextProtos: []string{alpn},
+		// There is no name to check and no authority to ask: the certificate is
+		// made for the occasion. What authenticates the peer is the PAKE inside,
+		// bound to this channel by the exporter, which covers the certificate. A
+		// man in the middle who ends TLS here has another exporter there.
+		InsecureSkipVerify:          true,
+		KeyLogWriter:                cfg.KeyLogWriter,
+		DynamicRecordSizingDisabled: true,
+	})
+	return h.finish(h.client(pw))
+}
+
+// Server pairs over a connection that this end accepted. The dialer must prove
+// the code before this end does; the guess is charged to cfg.Guard before the
+// dialer gets anything to test it with. On an error the connection is closed; the
+// error also is [ErrBurnt] if this was the last guess.
+func Server(ctx context.Context, conn net.Conn, code Code, cfg Config) (*Conn, error) {
+	if code.IsZero() {
+		conn.Close()
+		return nil, fmt.Errorf("pairing with %s: %w: there is none", conn.RemoteAddr(), ErrCode)
+	}
+	guard := cfg.guard(code)
+	attempt, err := guard.Admit(time.Now(), addrOf(conn))
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("pairing with %s: %w", conn.RemoteAddr(), err)
+	}
+	c, err := serve(ctx, conn, code, cfg, attempt)
+	if attempt.End() && guard.Burnt() {
+		err = fmt.Errorf("%w; %w", err, ErrBurnt)
+	}
+	return c, err
+}
+
+func (c Config) guard(code Code) *Guard {
+	if c.Guard != nil {
+		return c.Guard
+	}
+	return code.secret().guard
+}
+
+func serve(ctx context.Context, conn net.Conn, code Code, cfg Config, attempt *Attempt) (*Conn, error) {
+	pw, err := code.password()
+	if err == nil && cfg.certificate == nil {
+		cfg.certificate, err = newCertificate()
+	}
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("pairing with %s: %w", conn.RemoteAddr(), err)
+	}
+	h := start(ctx, conn, cfg)
+	h.listener = true
+	h.tls = tls.Server(h.raw, &tls.Config{
+		MinVersion:   tls.VersionTLS13,
+		NextProtos:   []string{alpn},
+		Certificates: []tls.Certificate{*cfg.certificate},
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			h.offered = hello.SupportedProtos
+			return nil, nil
+		},
+		KeyLogWriter:                cfg.KeyLogWriter,
+		SessionTicketsDisabled:      true, // resuming would go around the PAKE
+		DynamicRecordSizingDisabled: true,
+	})
+	return h.finish(h.server(pw, attempt))
+}
+
+func addrOf(conn net.Conn) netip.Addr {
+	if a := conn.RemoteAddr(); a != nil {
+		if ap, err := netip.ParseAddrPort(a.String()); err == nil {
+			return ap.Addr()
+		}
+	}
+	return netip.Addr{}
+}
+
+// newCertificate makes a self-signed certificate that says nothing: no name, no
+// time, no number that could be met again.
+func newCertificate() (*tls.Certificate, error) {
+	pub, priv, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("making the certificate: %w", err)
+	}
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	if err != nil {
+		return nil, fmt.Errorf("making the certificate: %w", err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: serial.Add(serial, big.NewInt(1)),
+		NotBefore:    time.Unix(0, 0).UTC(),
+		NotAfter:     time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), // RFC 5280, 4.1.2.5: none
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, pub, priv)
+	if err != nil {
+		return nil, fmt.Errorf("making the certificate: %w", err)
+	}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: priv}, nil
+}
+
+// A handshake is one run, at either end.
+type handshake struct {
+	ctx  context.Context
+	stop func() bool
+	cfg  Config
+	raw  *rawConn
+	tls  *tls.Conn
+
+	listener bool
+	offered  []string // the dialer's protocols, at the listener
+}
+
+// start puts the whole handshake under one deadline. It is absolute, so bytes
+// that trickle in win no time.
+func start(ctx context.Context, conn net.Conn, cfg Config) *handshake {
+	h := &handshake{ctx: ctx, cfg: cfg, raw: &rawConn{Conn: conn}}
+	conn.SetDeadline(time.Now().Add(cfg.timeout()))
+	h.stop = context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	return h
+}
+
+// finish makes the Conn, or closes the connection and says why.
+func (h *handshake) finish(err error) (*Conn, error) {
+	if !h.stop() && err == nil {
+		err = context.Cause(h.ctx) // the deadline is in the past already
+	}
+	if err == nil {
+		err = h.raw.Conn.SetDeadline(time.Time{})
+	}
+	if err == nil {
+		h.raw.grow()
+		return &Conn{tls: h.tls, raw: h.raw}, nil
+	}
+	switch {
+	case h.ctx.Err() != nil && !errors.Is(err, ErrUnconfirmed): // else the guess is spent all the same
+		err = context.Cause(h.ctx)
+	case h.listener && errors.Is(err, ErrPeerPlain):
+		Refuse(h.raw.Conn, RefuseWantCode)
+	}
+	h.raw.Conn.Close()
+	return nil, fmt.Errorf("pairing with %s: %w", h.raw.Conn.RemoteAddr(), err)
+}
+
+// classify puts this package's errors in place of what crypto/tls and the
+// network say.
+func (h *handshake) classify(err error) error {
+	var header tls.RecordHeaderError
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return ErrTimeout
+	case h.raw.plain:
+		return ErrPeerPlain
+	case errors.As(err, &header):
+		return fmt.Errorf("%w: %w", ErrProtocol, err)
+	case strings.Contains(err.Error(), "no application protocol"),
+		strings.Contains(err.Error(), "unsupported application protocols"):
+		return h.versionError()
+	case strings.Contains(err.Error(), "protocol version not supported"),
+		strings.Contains(err.Error(), "unsupported versions"):
+		return fmt.Errorf("%w: %w", ErrProtocol, err) // of TLS: no wherry
+	}
+	return err
+}
+
+// versionError says which versions a wherry dialer offered; anything else that
+// offers a protocol is no wherry.
+func (h *handshake) versionError() error {
+	var versions []string
+	for _, p := range h.offered {
+		if v, ok := strings.CutPrefix(p, alpnFamily); ok && number3(v) && len(versions) < 8 {
+			versions = append(versions, v)
+		}
+	}
+	if !h.listener {
+		return fmt.Errorf("%w: this end speaks version %d", ErrVersion, Version)
+	}
+	if versions == nil {
+		return fmt.Errorf("%w: it offers another protocol", ErrProtocol)
+	}
+	return fmt.Errorf("%w: this end speaks version %d, the peer %s", ErrVersion, Version, strings.Join(versions, ", "))
+}
+
+// number3 says that s is one to three digits: it is going to be printed.
+func number3(s string) bool {
+	for _, r := range s {
+		if r < '0' || r > '9' {
+			return false
+		}
+	}
+	return len(s) >= 1 && len(s) <= 3
+}
+
+// channel does the TLS handshake and gives what binds the PAKE to it.
+func (h *handshake) channel() ([]byte, error) {
+	if err := h.tls.HandshakeContext(h.ctx); err != nil {
+		return nil, h.classify(err)
+	}
+	state := h.tls.ConnectionState()
+	if state.NegotiatedProtocol != alpn {
+		return nil, fmt.Errorf("%w: it did not choose a version", ErrProtocol)
+	}
+	binding, err := state.ExportKeyingMaterial(exporterLabel, nil, exporterLen)
+	if err != nil {
+		return nil, fmt.Errorf("binding to the channel: %w", err)
+	}
+	return binding, nil
+}
+
+// identity is what a party is called in the PAKE.
+func identity(side string, role Role) []byte {
+	return []byte(alpn + " " + side + " " + role.String())
+}
+
+// keys derives the keys for a dialer and a listener of the given roles.
+func keys(a *spake2.Agreement, dialer, listener Role, binding []byte) (*spake2.Keys, error) {
+	return a.Keys(identity("dialer", dialer), identity("listener", listener), binding)
+}
+
+func (h *handshake) client(pw *spake2.Password) error {
+	binding, err := h.channel()
+	if err != nil {
+		return err
+	}
+	ex, err := spake2.New(spake2.A, pw)
+	if err != nil {
+		return err
+	}
+	if err := h.send(msgShare, ex.Share()); err != nil {
+		return h.classify(err)
+	}
+	share, err := h.receive(msgShare, spake2.ShareLen)
+	if err != nil {
+		return h.classify(err)
+	}
+	agreement, err := ex.Agree(share)
+	if err != nil {
+		// An honest peer sends no such share. One who made it from the right
+		// guess learns from this that it was right: it is a guess, too.
+		return fmt.Errorf("%w: %w", ErrWrongCode, err)
+	}
+	k, err := keys(agreement, h.cfg.Role, h.cfg.Role.other(), binding)
+	if err != nil {
+		return err
+	}
+	if err := h.send(msgConfirm, k.Confirmation()); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnconfirmed, h.classify(err))
+	}
+	proof, err := h.receive(msgConfirm, spake2.ConfirmationLen)
+	if errors.Is(err, ErrWrongCode) || errors.Is(err, ErrSameRole) {
+		return err
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnconfirmed, h.classify(err))
+	}
+	if err := k.Verify(proof); err != nil {
+		return fmt.Errorf("%w: %w", ErrWrongCode, err)
+	}
+	return nil
+}
+
+func (h *handshake) server(pw *spake2.Password, attempt *Attempt) error {
+	binding, err := h.channel()
+	if err != nil {
+		return err
+	}
+	share, err := h.receive(msgShare, spake2.ShareLen)
+	if err != nil {
+		return h.classify(err)
+	}
+	// From here on this run can test a guess: an invalid share does, too.
+	if err := attempt.Charge(time.Now()); err != nil {
+		h.refuse(err)
+		return err
+	}
+	ex, err := spake2.New(spake2.B, pw)
+	if err != nil {
+		return err
+	}
+	agreement, err := ex.Agree(share)
+	if err != nil {
+		h.refuse(ErrWrongCode)
+		return fmt.Errorf("%w: %w", ErrWrongCode, err)
+	}
+	if err := h.send(msgShare, ex.Share()); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnconfirmed, h.classify(err))
+	}
+	proof, err := h.receive(msgConfirm, spake2.ConfirmationLen)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnconfirmed, h.classify(err))
+	}
+	k, err := keys(agreement, h.cfg.Role.other(), h.cfg.Role, binding)
+	if err != nil {
+		return err
+	}
+	if err := k.Verify(proof); err != nil {
+		// Perhaps a dialer of our own role, which expects a listener of the other?
+		// That is the same guess at the words, so asking gives nothing away.
+		same, kerr := keys(agreement, h.cfg.Role, h.cfg.Role.other(), binding)
+		if kerr == nil && same.Verify(proof) == nil {
+			attempt.Succeed(time.Now())
+			h.refuse(ErrSameRole)
+			return fmt.Errorf("%w: %s", ErrSameRole, h.cfg.Role)
+		}
+		h.refuse(ErrWrongCode)
+		return fmt.Errorf("%w: %w", ErrWrongCode, err)
+	}
+	attempt.Succeed(time.Now())
+	if err := h.send(msgConfirm, k.Confirmation()); err != nil {
+		return h.classify(err)
+	}
+	return nil
+}
+
+func (h *handshake) send(kind byte, body []byte) error {
+	_, err := h.tls.Write(append([]byte{kind}, body...))
+	return err
+}
+
+// receive reads one message of the wanted type and length, or the peer's
+// refusal, as an error.
+func (h *handshake) receive(kind byte, length int) ([]byte, error) {
+	var b [1 + spake2.ShareLen]byte // the longest message
+	if _, err := io.ReadFull(h.tls, b[:1]); err != nil {
+		return nil, err
+	}
+	switch b[0] {
+	case kind:
+		body := b[1 : 1+length]
+		if _, err := io.ReadFull(h.tls, body); err != nil {
+			return nil, err
+		}
+		return append([]byte(nil), body...), nil
+	case msgError:
+		if _, err := io.ReadFull(h.tls, b[:3]); err != nil {
+			return nil, err
+		}
+		return nil, refusal(b[0], binary.BigEndian.Uint16(b[1:3]))
+	}
+	return nil, fmt.Errorf("%w: a message of type %#02x", ErrProtocol, b[0])
+}
+
+// refuse tells the dialer why, as far as it may know. That it fails makes no
+// difference: the connection is closed next.
+func (h *handshake) refuse(why error) {
+	var delay *DelayError
+	var arg uint16
+	reason := byte(reasonWrongCode)
+	switch {
+	case errors.As(why, &delay):
+		reason = reasonDelay
+		arg = uint16(min(max((delay.Wait+time.Second-1)/time.Second, 1), 1<<16-1))
+	case errors.Is(why, ErrBurnt):
+		reason = reasonBurnt
+	case errors.Is(why, ErrBusy):
+		reason = reasonBusy
+	case errors.Is(why, ErrSameRole):
+		reason = reasonSameRole
+	}
+	if h.send(msgError, binary.BigEndian.AppendUint16([]byte{reason}, arg)) == nil {
+		h.tls.CloseWrite()
+	}
+}
+
+// refusal is refuse read back.
+func refusal(reason byte, arg uint16) error {
+	switch reason {
+	case reasonWrongCode:
+		return ErrWrongCode
+	case reasonBurnt:
+		return ErrBurnt
+	case reasonBusy:
+		return ErrBusy
+	case reasonDelay:
+		return &DelayError{Wait: time.Duration(arg) * time.Second}
+	case reasonSameRole:
+		return ErrSameRole
+	}
+	return fmt.Errorf("%w: a refusal with reason %d", ErrProtocol, reason)
+}
