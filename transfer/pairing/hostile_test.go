@@ -1,0 +1,642 @@
+package pairing
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"filippo.io/nistec"
+
+	"github.com/wherry-net/wherry/transfer/pairing/spake2"
+)
+
+// serveLoopback is a Listener on loopback.
+func serveLoopback(t testing.TB, code Code, cfg Config) *Listener {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := NewListener(ln, code, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+func dial(t testing.TB, l *Listener) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// channel is the TLS channel without the PAKE, as a hostile dialer has it.
+func channel(t testing.TB, conn net.Conn) *tls.Conn {
+	t.Helper()
+	c := tls.Client(conn, &tls.Config{NextProtos: []string{alpn}, InsecureSkipVerify: true})
+	if err := c.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	return c
+}
+
+// hostileListener ends TLS as a listener does, and gives the channel.
+func hostileListener(t testing.TB, conn net.Conn) *tls.Conn {
+	t.Helper()
+	cert, err := newCertificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := tls.Server(conn, &tls.Config{NextProtos: []string{alpn}, Certificates: []tls.Certificate{*cert}})
+	if err := c.Handshake(); err != nil {
+		t.Error(err)
+	}
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	return c
+}
+
+func message(kind byte, body []byte) []byte { return append([]byte{kind}, body...) }
+
+func readMessage(c net.Conn, length int) ([]byte, error) {
+	b := make([]byte, 1+length)
+	_, err := io.ReadFull(c, b)
+	return b, err
+}
+
+// A proxy that records everything sees no word of the code, no name and nothing
+// of what is sent, in either direction.
+func TestRecordingProxySeesNothing(t *testing.T) {
+	code := mustCode(t, "17-cedar-otter")
+	l := serveLoopback(t, code, Config{Role: Receiver})
+	var mu sync.Mutex
+	var wire bytes.Buffer
+	record := writerFunc(func(b []byte) (int, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return wire.Write(b)
+	})
+	proxy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer proxy.Close()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		in, err := proxy.Accept()
+		if err != nil {
+			return
+		}
+		out := dial(t, l)
+		wg.Go(func() { io.Copy(out, io.TeeReader(in, record)); closeWrite(out) })
+		io.Copy(in, io.TeeReader(out, record))
+		closeWrite(in)
+	})
+	conn, err := net.Dial("tcp", proxy.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := Client(context.Background(), conn, code, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := "holiday/IMG_0001.jpg and what is in it"
+	go func() { io.WriteString(d, strings.Repeat(secret, 1000)); d.CloseWrite() }()
+	got, err := io.ReadAll(a)
+	if err != nil || len(got) != 1000*len(secret) {
+		t.Fatalf("%d bytes, %v", len(got), err)
+	}
+	a.Close()
+	d.Close()
+	wg.Wait()
+	pw, err := code.password()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if wire.Len() < len(got) {
+		t.Fatalf("the proxy saw %d bytes only", wire.Len())
+	}
+	if !bytes.Contains(wire.Bytes(), []byte(alpn)) {
+		t.Error("the proxy does not see what it must: the protocol's number") // or this test sees nothing
+	}
+	for _, s := range []string{"cedar", "otter", "holiday", "IMG_", "sender", "receiver", "listener", "dialer", fmt.Sprintf("%x", pw), secret[10:20]} {
+		if bytes.Contains(bytes.ToLower(wire.Bytes()), bytes.ToLower([]byte(s))) {
+			t.Errorf("the proxy sees %q", s)
+		}
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
+
+// A man in the middle who ends TLS towards both ends and passes every message of
+// the PAKE on fails at the first confirmation, and that costs a guess.
+func TestManInTheMiddle(t *testing.T) {
+	code := mustCode(t, "17-cedar-otter")
+	d, m1 := tcpPair(t)
+	m2, l := tcpPair(t)
+	c := goClient(d, code, Config{})
+	s := goServer(l, code, Config{Role: Receiver})
+	front, back := hostileListener(t, m1), channel(t, m2)
+	relay := func(to, from net.Conn, length int) {
+		t.Helper()
+		b, err := readMessage(from, length)
+		if err != nil {
+			t.Fatal(err)
+		}
+		to.Write(b)
+	}
+	relay(back, front, spake2.ShareLen)        // pA
+	relay(front, back, spake2.ShareLen)        // pB
+	relay(back, front, spake2.ConfirmationLen) // cA
+	relay(front, back, 3)                      // 'E': the listener has seen it
+	rc, rs := <-c, <-s
+	if !errors.Is(rc.err, ErrWrongCode) || !errors.Is(rs.err, ErrWrongCode) {
+		t.Errorf("dialer: %v, listener: %v", rc.err, rs.err)
+	}
+	if n := code.secret().guard.Wrong(); n != 1 {
+		t.Errorf("%d guesses counted, want 1", n)
+	}
+}
+
+// Twenty wrong guesses get nothing, and the third ends the listener.
+func TestTwentyWrongGuesses(t *testing.T) {
+	code := mustCode(t, "17-cedar-otter")
+	var mu sync.Mutex
+	var refused []error
+	l := serveLoopback(t, code, Config{Role: Receiver, Trace: &Trace{Refused: func(_ net.Addr, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		refused = append(refused, err)
+	}}})
+	wrong := 0
+	for i := range 20 {
+		conn, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			continue // the listener is gone
+		}
+		c, err := Client(context.Background(), conn, mustCode(t, fmt.Sprintf("17-guess-%d", i)), Config{})
+		if err == nil {
+			t.Fatalf("guess %d got in: %v", i, c)
+		}
+		if errors.Is(err, ErrWrongCode) {
+			wrong++
+		}
+	}
+	if wrong != 3 {
+		t.Errorf("%d guesses were answered, want 3", wrong)
+	}
+	c, err := l.Accept()
+	if !errors.Is(err, ErrBurnt) {
+		t.Errorf("Accept = %v, %v; want ErrBurnt", c, err)
+	}
+	l.Close()
+	mu.Lock()
+	defer mu.Unlock()
+	if len(refused) < 3 || !errors.Is(refused[0], ErrWrongCode) {
+		t.Errorf("the trace was told %v", refused)
+	}
+	// The right code comes too late.
+	if conn, err := net.Dial("tcp", l.Addr().String()); err == nil {
+		if _, err := Client(context.Background(), conn, code, Config{}); err == nil {
+			t.Error("paired with a burnt code")
+		}
+	}
+}
+
+// Under Keep the listener stays, slows the guesser down, and serves another
+// source that knows the code.
+func TestKeepSlowsDown(t *testing.T) {
+	code := mustCode(t, "17-cedar-otter")
+	l := serveLoopback(t, code, Config{Role: Receiver, Guard: NewGuard(GuardConfig{Keep: true})})
+	answered, delayed := 0, 0
+	for i := range 8 {
+		_, err := Client(context.Background(), dial(t, l), mustCode(t, fmt.Sprintf("guess-%d", i)), Config{})
+		var d *DelayError
+		switch {
+		case errors.Is(err, ErrWrongCode):
+			answered++
+		case errors.As(err, &d):
+			delayed++
+			if d.Wait <= 0 || d.Wait > time.Minute {
+				t.Errorf("told to wait %v", d.Wait)
+			}
+		default:
+			t.Errorf("guess %d: %v", i, err)
+		}
+	}
+	if answered != 3 || delayed != 5 {
+		t.Errorf("%d guesses answered and %d delayed, want 3 and 5", answered, delayed)
+	}
+	from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+	conn, err := from.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Skipf("no second loopback address here: %v", err) // only Linux has all of 127.0.0.0/8
+	}
+	if _, err := Client(context.Background(), conn, code, Config{}); err != nil {
+		t.Errorf("the right code from elsewhere: %v", err)
+	}
+	if _, err := l.Accept(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A dialer that leaves after it has the listener's share has spent a guess.
+func TestLeavingEarlyCostsAGuess(t *testing.T) {
+	code := mustCode(t, "17-cedar-otter")
+	for i := 1; i <= 3; i++ {
+		d, l := tcpPair(t)
+		s := goServer(l, code, Config{})
+		c := channel(t, d)
+		ex, err := spake2.New(spake2.A, password(t, "cedar-other"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Write(message(msgShare, ex.Share()))
+		if b, err := readMessage(c, spake2.ShareLen); err != nil || b[0] != msgShare {
+			t.Fatalf("the listener answers %q, %v", b[:1], err)
+		}
+		d.Close()
+		if r := <-s; !errors.Is(r.err, ErrUnconfirmed) || errors.Is(r.err, ErrBurnt) != (i == 3) {
+			t.Errorf("leaving for the %d. time: %v", i, r.err)
+		}
+		if n := code.secret().guard.Wrong(); n != i {
+			t.Errorf("%d guesses counted, want %d", n, i)
+		}
+	}
+	// Who leaves before the listener answers has spent nothing.
+	code = mustCode(t, "17-cedar-otter")
+	d, l := tcpPair(t)
+	s := goServer(l, code, Config{})
+	channel(t, d).Close()
+	if r := <-s; r.err == nil || code.secret().guard.Wrong() != 0 {
+		t.Errorf("%v, %d guesses counted", r.err, code.secret().guard.Wrong())
+	}
+}
+
+func password(t testing.TB, words string) *spake2.Password {
+	t.Helper()
+	pw, err := mustCode(t, words).password()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pw
+}
+
+// Invalid shares end the run as a wrong guess, whatever they would have told.
+func TestInvalidShareFromDialer(t *testing.T) {
+	good := nistec.NewP256Point().SetGenerator().Bytes()
+	offCurve := bytes.Clone(good)
+	offCurve[40] ^= 1
+	for name, share := range map[string][]byte{
+		"the identity":  make([]byte, spake2.ShareLen),
+		"off the curve": offCurve,
+		"compressed":    append(nistec.NewP256Point().SetGenerator().BytesCompressed(), make([]byte, 32)...),
+	} {
+		t.Run(name, func(t *testing.T) {
+			code := mustCode(t, "17-cedar-otter")
+			d, l := tcpPair(t)
+			s := goServer(l, code, Config{})
+			c := channel(t, d)
+			c.Write(message(msgShare, share))
+			if b, err := readMessage(c, 3); err != nil || b[0] != msgError || b[1] != reasonWrongCode {
+				t.Errorf("the listener answers %q, %v", b, err)
+			}
+			if r := <-s; !errors.Is(r.err, ErrWrongCode) || !errors.Is(r.err, spake2.ErrShare) || code.secret().guard.Wrong() != 1 {
+				t.Errorf("%v, %d guesses counted", r.err, code.secret().guard.Wrong())
+			}
+			// And the other way round.
+			d, l = tcpPair(t)
+			rc := goClient(d, code, Config{})
+			h := hostileListener(t, l)
+			if _, err := readMessage(h, spake2.ShareLen); err != nil {
+				t.Fatal(err)
+			}
+			h.Write(message(msgShare, share))
+			if b, err := io.ReadAll(h); len(b) != 0 {
+				t.Errorf("the dialer sends %q, %v after an invalid share", b, err)
+			}
+			if r := <-rc; !errors.Is(r.err, ErrWrongCode) {
+				t.Errorf("the dialer: %v", r.err)
+			}
+		})
+	}
+}
+
+// Messages of the wrong type or length are no guess, and no crash.
+func TestBrokenMessages(t *testing.T) {
+	for _, in := range []string{"", "S", "S\x04", "X" + strings.Repeat("x", 100), "C" + strings.Repeat("x", 32), "E\x01\x00\x00",
+		"E", "E\xff\xff\xff", strings.Repeat("\x00", 1<<16)} {
+		code := mustCode(t, "17-cedar-otter")
+		d, l := tcpPair(t)
+		s := goServer(l, code, Config{})
+		c := channel(t, d)
+		io.WriteString(c, in)
+		c.CloseWrite()
+		if r := <-s; r.err == nil || code.secret().guard.Wrong() != 0 {
+			t.Errorf("%.10q: %v, %d guesses counted", in, r.err, code.secret().guard.Wrong())
+		}
+		d, l = tcpPair(t)
+		rc := goClient(d, code, Config{})
+		h := hostileListener(t, l)
+		io.WriteString(h, in)
+		h.CloseWrite()
+		if r := <-rc; r.err == nil {
+			t.Errorf("%.10q: the dialer paired", in)
+		}
+	}
+}
+
+// A false listener that sends the dialer's own messages back proves nothing.
+func TestReflectionToDialer(t *testing.T) {
+	d, l := tcpPair(t)
+	rc := goClient(d, mustCode(t, "17-cedar-otter"), Config{})
+	h := hostileListener(t, l)
+	for _, length := range []int{spake2.ShareLen, spake2.ConfirmationLen} {
+		b, err := readMessage(h, length)
+		if err != nil {
+			break // the dialer may well stop at its own share
+		}
+		h.Write(b)
+	}
+	if r := <-rc; !errors.Is(r.err, ErrWrongCode) {
+		t.Errorf("the dialer: %v", r.err)
+	}
+}
+
+// A dialer that sends the listener's share back, or passes the messages of one
+// listening end to another, proves nothing.
+func TestReflectionToListener(t *testing.T) {
+	code := mustCode(t, "17-cedar-otter")
+	d1, l1 := tcpPair(t)
+	d2, l2 := tcpPair(t)
+	s1, s2 := goServer(l1, code, Config{Role: Receiver}), goServer(l2, code, Config{Role: Sender})
+	c1, c2 := channel(t, d1), channel(t, d2)
+	// Any share will do to get the first listener's; then each gets the other's.
+	ex, err := spake2.New(spake2.A, password(t, "guess"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c1.Write(message(msgShare, ex.Share()))
+	b, err := readMessage(c1, spake2.ShareLen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c2.Write(b)
+	if _, err := readMessage(c2, spake2.ShareLen); err != nil {
+		t.Fatal(err)
+	}
+	// Neither gives a confirmation away that could be passed on.
+	c1.Write(message(msgConfirm, make([]byte, 32)))
+	c2.Write(message(msgConfirm, make([]byte, 32)))
+	for _, c := range []net.Conn{c1, c2} {
+		if b, err := readMessage(c, 3); err != nil || b[0] != msgError || b[1] != reasonWrongCode {
+			t.Errorf("the listener answers %q, %v", b, err)
+		}
+	}
+	for _, s := range []chan result{s1, s2} {
+		if r := <-s; !errors.Is(r.err, ErrWrongCode) {
+			t.Errorf("%v", r.err)
+		}
+	}
+}
+
+// A false listener gets the dialer's proof, and then leaves, falls silent or
+// answers rubbish: the dialer must say that its guess is spent.
+func TestFalseListenerSpendsTheGuess(t *testing.T) {
+	for name, tt := range map[string]struct {
+		answer []byte
+		want   error
+	}{
+		"leaves":        {nil, ErrUnconfirmed},
+		"wrong proof":   {message(msgConfirm, make([]byte, 32)), ErrWrongCode},
+		"says busy":     {[]byte{msgError, reasonBusy, 0, 0}, ErrUnconfirmed},
+		"says delay":    {[]byte{msgError, reasonDelay, 0, 9}, ErrUnconfirmed},
+		"says wrong":    {[]byte{msgError, reasonWrongCode, 0, 0}, ErrWrongCode},
+		"says nonsense": {[]byte{msgError, 99, 0, 0}, ErrUnconfirmed},
+		"another share": {message(msgShare, make([]byte, 65)), ErrUnconfirmed},
+		"half a proof":  {message(msgConfirm, make([]byte, 7)), ErrUnconfirmed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, l := tcpPair(t)
+			rc := goClient(d, mustCode(t, "17-cedar-otter"), Config{})
+			h := hostileListener(t, l)
+			ex, err := spake2.New(spake2.B, password(t, "guess"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := readMessage(h, spake2.ShareLen); err != nil {
+				t.Fatal(err)
+			}
+			h.Write(message(msgShare, ex.Share()))
+			if _, err := readMessage(h, spake2.ConfirmationLen); err != nil {
+				t.Fatal(err)
+			}
+			h.Write(tt.answer)
+			h.Close()
+			r := <-rc
+			if !errors.Is(r.err, tt.want) {
+				t.Errorf("%v, want %v", r.err, tt.want)
+			}
+		})
+	}
+}
+
+// A handshake that trickles is cut by one deadline, at either end, wherever it
+// trickles. The time is synctest's.
+func TestTrickledHandshake(t *testing.T) {
+	hello := clientHello(t)
+	for _, every := range []time.Duration{time.Millisecond, time.Second, 9 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			d, l := net.Pipe()
+			start := time.Now()
+			s := goServer(l, mustCode(t, "x"), Config{})
+			var trickle sync.WaitGroup
+			trickle.Go(func() {
+				for _, b := range hello[:len(hello)-1] { // never the last byte
+					if _, err := d.Write([]byte{b}); err != nil {
+						return
+					}
+					time.Sleep(every)
+				}
+			})
+			r := <-s
+			if !errors.Is(r.err, ErrTimeout) || time.Since(start) != 10*time.Second {
+				t.Errorf("a byte each %v: %v after %v", every, r.err, time.Since(start))
+			}
+			var ne net.Error
+			if !errors.As(r.err, &ne) || !ne.Timeout() {
+				t.Errorf("%v is no timeout", r.err)
+			}
+			d.Close()
+			trickle.Wait()
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		d, l := net.Pipe()
+		start := time.Now()
+		c := goClient(d, mustCode(t, "x"), Config{Timeout: 3 * time.Second})
+		go io.Copy(io.Discard, l) // a listener that says nothing
+		if r := <-c; !errors.Is(r.err, ErrTimeout) || time.Since(start) != 3*time.Second {
+			t.Errorf("a silent listener: %v after %v", r.err, time.Since(start))
+		}
+		l.Close()
+	})
+}
+
+// clientHello is what a dialer sends first.
+func clientHello(t *testing.T) []byte {
+	d, l := net.Pipe()
+	go tls.Client(d, &tls.Config{NextProtos: []string{alpn}, InsecureSkipVerify: true}).Handshake()
+	b := make([]byte, 4096)
+	n, err := l.Read(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Close()
+	return b[:n]
+}
+
+// Thousands of idle connections hold no more than MaxPendingPerSource slots and
+// little memory, and do not keep out who comes from elsewhere.
+func TestThousandsOfIdleConnections(t *testing.T) {
+	code := mustCode(t, "17-cedar-otter")
+	if _, err := code.password(); err != nil { // the 19 MiB of stretching are not what is measured
+		t.Fatal(err)
+	}
+	l := serveLoopback(t, code, Config{Role: Receiver})
+	goroutines, heap := runtime.NumGoroutine(), heapInUse()
+	opened := 0
+	var conns []net.Conn
+	for range 3000 {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			break // out of descriptors
+		}
+		opened++
+		// Keep those that are kept at the other end; a hostile peer would.
+		if len(conns) < 400 {
+			conns = append(conns, c)
+		} else {
+			c.Close()
+		}
+	}
+	defer func() {
+		for _, c := range conns {
+			c.Close()
+		}
+	}()
+	if opened < 1000 {
+		t.Skipf("only %d connections could be opened", opened)
+	}
+	l.guard.mu.Lock()
+	pending := l.guard.total
+	l.guard.mu.Unlock()
+	if pending > 16 {
+		t.Errorf("%d pending of one source, want at most 16", pending)
+	}
+	if n := runtime.NumGoroutine() - goroutines; n > 16*2+2 {
+		t.Errorf("%d goroutines for %d connections", n, opened)
+	}
+	if h := heapInUse() - heap; h > 4<<20 {
+		t.Errorf("%d KiB of heap for %d connections", h>>10, opened)
+	}
+	from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+	conn, err := from.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Skipf("no second loopback address here: %v", err)
+	}
+	if _, err := Client(context.Background(), conn, code, Config{}); err != nil {
+		t.Errorf("an honest dialer among %d idle ones: %v", opened, err)
+	}
+	if _, err := l.Accept(); err != nil {
+		t.Error(err)
+	}
+}
+
+func heapInUse() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapInuse)
+}
+
+func TestListenerEnds(t *testing.T) {
+	code := mustCode(t, "17-cedar-otter")
+	t.Run("plain dialer", func(t *testing.T) {
+		l := serveLoopback(t, code, Config{})
+		c := dial(t, l)
+		io.WriteString(c, PlainMagic)
+		if b, _ := io.ReadAll(c); string(b) != PlainMagic+"E\x01" {
+			t.Errorf("the plain dialer reads %q", b)
+		}
+		c.Close()
+		if _, err := l.Accept(); !errors.Is(err, ErrPeerPlain) {
+			t.Errorf("Accept: %v", err)
+		}
+	})
+	t.Run("plain dialer, keep", func(t *testing.T) {
+		told := make(chan error, 1)
+		l := serveLoopback(t, code, Config{Role: Receiver, Guard: NewGuard(GuardConfig{Keep: true}),
+			Trace: &Trace{Refused: func(_ net.Addr, err error) { told <- err }}})
+		c := dial(t, l)
+		io.WriteString(c, PlainMagic)
+		io.ReadAll(c)
+		c.Close()
+		if err := <-told; !errors.Is(err, ErrPeerPlain) {
+			t.Errorf("told %v", err)
+		}
+		if _, err := Client(context.Background(), dial(t, l), code, Config{}); err != nil {
+			t.Error(err)
+		}
+		if _, err := l.Accept(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("closed", func(t *testing.T) {
+		l := serveLoopback(t, code, Config{})
+		dial(t, l)
+		l.Close()
+		if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Accept: %v", err)
+		}
+	})
+	t.Run("cancelled", func(t *testing.T) {
+		l := serveLoopback(t, code, Config{})
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		if _, err := l.AcceptContext(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("Accept: %v", err)
+		}
+	})
+	t.Run("no code", func(t *testing.T) {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		if _, err := NewListener(ln, Code{}, Config{}); !errors.Is(err, ErrCode) {
+			t.Errorf("a listener without a code: %v", err)
+		}
+	})
+}
