@@ -7,6 +7,7 @@ require (
 	filippo.io/nistec v0.0.4
 	github.com/sethvargo/go-diceware v0.6.0
 	golang.org/x/crypto v0.58.0
+	golang.org/x/net v0.62.0
 	golang.org/x/text v0.43.0
 )
 
