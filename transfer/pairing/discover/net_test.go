@@ -48,7 +48,7 @@ func onlyLoopback() ([]net.Interface, error) {
 
 // helper is one end: "offer NUMBER WORDS TEXT [lo]" advertises, pairs with
 // whoever comes and sends the text; "find NUMBER WORDS [lo]" finds, pairs and
-// prints what it is sent.
+// prints what it is sent; "list NUMBER WORDS" prints what it finds.
 func helper(args []string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 25*time.Second)
 	defer cancel()
@@ -95,6 +95,15 @@ func helper(args []string) error {
 			return err
 		}
 		return c.Close()
+	case "list":
+		found, err := Browse(ctx, number, cfg)
+		if err != nil {
+			return err
+		}
+		for c := range found {
+			fmt.Println("candidate", c.Instance, c.Number, c.Version, c.Transport, c.Addrs)
+		}
+		return nil
 	case "find":
 		found, err := Browse(ctx, number, cfg)
 		if err != nil {
@@ -133,6 +142,11 @@ func start(t *testing.T, prefix []string, args ...string) <-chan string {
 	argv := append(prefix, self)
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), helperEnv+"="+strings.Join(args, " "))
+	return startCommand(t, cmd)
+}
+
+func startCommand(t *testing.T, cmd *exec.Cmd) <-chan string {
+	t.Helper()
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -164,6 +178,16 @@ func wantLine(t *testing.T, lines <-chan string, prefix string) string {
 	case <-time.After(30 * time.Second):
 		t.Fatalf("no %q in 30 s", prefix)
 		return ""
+	}
+}
+
+func needNamespaces(t *testing.T) {
+	t.Helper()
+	if runtime.GOOS != "linux" || os.Getuid() != 0 {
+		skipOrFail(t, "network namespaces need Linux and root")
+	}
+	if _, err := exec.LookPath("ip"); err != nil {
+		skipOrFail(t, "ip (iproute2) is missing")
 	}
 }
 
@@ -241,12 +265,7 @@ func TestCancelledWhileClaiming(t *testing.T) {
 // Four hosts, each in a network namespace of its own, on one switch: two offer,
 // two look, and each finds its own, by IPv4 and by IPv6 alone.
 func TestHostsInNamespaces(t *testing.T) {
-	if runtime.GOOS != "linux" || os.Getuid() != 0 {
-		skipOrFail(t, "network namespaces need Linux and root")
-	}
-	if _, err := exec.LookPath("ip"); err != nil {
-		skipOrFail(t, "ip (iproute2) is missing")
-	}
+	needNamespaces(t)
 	for _, family := range []string{"IPv4", "IPv6"} {
 		t.Run(family, func(t *testing.T) {
 			hosts := switched(t, family, 4)
@@ -265,6 +284,35 @@ func TestHostsInNamespaces(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An mDNS implementation that is not ours finds our offer and sees it go, and we
+// find one of its.
+func TestZeroconfPeer(t *testing.T) {
+	needNamespaces(t)
+	const python = "/usr/bin/python3" // Debian's, which has Debian's modules
+	if err := exec.Command(python, "-c", "import zeroconf").Run(); err != nil {
+		skipOrFail(t, "python3-zeroconf is missing: %v", err)
+	}
+	run := func(host []string, args ...string) <-chan string {
+		return startCommand(t, exec.Command(host[0], append(host[1:], append([]string{python, "testdata/zeroconf_peer.py"}, args...)...)...))
+	}
+	hosts := switched(t, "IPv4", 2)
+
+	finder := run(hosts[1], "find")
+	offer := start(t, hosts[0], "offer", "17", "cedar-otter", "one")
+	wantLine(t, offer, "ready 17")
+	line := strings.Fields(wantLine(t, finder, "found "))
+	if len(line) != 6 || line[4] != "192.0.2.1" || line[5] != "n=17,t=tcp,v=1" {
+		t.Errorf("zeroconf finds %q", line)
+	}
+	found := start(t, hosts[1], "find", "17", "cedar-otter")
+	wantLine(t, found, "one ")
+	wantLine(t, finder, "removed "+line[1]) // the offer was taken up, and taken back
+
+	lister := start(t, hosts[0], "list", "0", "x")
+	run(hosts[1], "offer", "192.0.2.2")
+	wantLine(t, lister, "candidate 0123456789abcdef 42 1 udp [192.0.2.2:4321]")
 }
 
 // switched makes n hosts on one switch, and gives for each the command that runs
