@@ -62,11 +62,15 @@ func TestGuardParallelGuesses(t *testing.T) {
 		under = append(under, a)
 	}
 	under[0].Succeed(t0)
-	if under[0].End() || under[0].End() {
-		t.Error("a proof counts as a wrong guess")
+	for range 2 {
+		if under[0].End() {
+			t.Error("a proof counts as a wrong guess")
+		}
 	}
-	if !under[1].End() || under[1].End() {
-		t.Error("an abandoned guess must count once")
+	for i := range 2 {
+		if wrong := under[1].End(); wrong != (i == 0) {
+			t.Errorf("an abandoned guess, ended for the %d. time, counts: %v", i+1, wrong)
+		}
 	}
 	if g.Wrong() != 1 || g.Burnt() {
 		t.Errorf("%d wrong", g.Wrong())

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -120,6 +121,9 @@ func TestPair(t *testing.T) {
 			st := rc.conn.ConnectionState()
 			if st.Version != tls.VersionTLS13 || st.DidResume || st.NegotiatedProtocol != "wherry/1" {
 				t.Errorf("channel: %+v", st)
+			}
+			if st.CurveID != tls.X25519MLKEM768 {
+				t.Errorf("key exchange %v: recorded content is not safe from later computers", st.CurveID)
 			}
 		})
 	}
@@ -382,7 +386,7 @@ func TestCloseWhileWriting(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { _, err := d.Write(make([]byte, 64<<20)); done <- err }()
 	for d.writing.Load() == 0 {
-		time.Sleep(time.Millisecond) // until the goroutine runs
+		runtime.Gosched() // until the other goroutine runs
 	}
 	start := time.Now()
 	d.Close()

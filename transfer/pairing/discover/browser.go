@@ -163,8 +163,7 @@ func (in *instance) complete() bool {
 	return in.hasTXT && slices.ContainsFunc(in.srvs, func(s *srv) bool { return len(s.addrs) > 0 })
 }
 
-// handle takes a packet that came in on a link. own says that it came to a port
-// of ours alone, where answers may come from anywhere (section 6.7).
+// handle takes a packet that came in on a link.
 func (b *browser) handle(now time.Time, data []byte, from netip.AddrPort, index int) {
 	l, ok := b.links[index]
 	if !ok || !l.sends(from.Addr()) || from.Port() != port {

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -48,7 +47,6 @@ type Advertisement struct {
 	number int
 	cancel context.CancelFunc
 	done   chan struct{}
-	once   sync.Once
 }
 
 // Advertise claims the offer's number, which takes about a second, and advertises

@@ -58,7 +58,7 @@ func label(name, suffix string) (string, bool) {
 	return l, true
 }
 
-// appendTXT is an offer's TXT record.
+// txt is the offer's TXT record.
 func (o Offer) txt() []string {
 	return []string{"v=" + strconv.Itoa(txtVersion), "t=" + o.Transport, "n=" + strconv.Itoa(o.Number)}
 }

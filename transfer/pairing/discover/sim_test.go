@@ -66,10 +66,10 @@ func (n *simNet) link(i int) link {
 	}}
 }
 
-func (n *simNet) add(make func(i int, l link) machine) *simHost {
+func (n *simNet) add(build func(i int, l link) machine) *simHost {
 	i := len(n.hosts) + 1
 	h := &simHost{addr: netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})}
-	h.m = make(i, n.link(i))
+	h.m = build(i, n.link(i))
 	n.hosts = append(n.hosts, h)
 	return h
 }
