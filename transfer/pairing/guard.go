@@ -2,6 +2,7 @@ package pairing
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -19,7 +20,11 @@ type GuardConfig struct {
 
 	// MaxPending is how many unproven connections there may be at once; default:
 	// 64. MaxPendingPerSource is how many of them from one source; default: 16.
+	// One more takes the place of the oldest that has not begun to guess within
+	// PendingGrace (default: 1 s); if there is none, it is refused. So idle
+	// connections keep nobody out.
 	MaxPending, MaxPendingPerSource int
+	PendingGrace                    time.Duration
 
 	// Delay is the first delay of a source under Keep; each wrong guess doubles
 	// it up to MaxDelay. Defaults: 1 s and 1 min.
@@ -59,15 +64,16 @@ func (c GuardConfig) withDefaults() GuardConfig {
 	dur(&c.Delay, time.Second)
 	dur(&c.MaxDelay, time.Minute)
 	dur(&c.Refill, 10*time.Second)
+	dur(&c.PendingGrace, time.Second)
 	return c
 }
 
 // A Guard counts guesses at one code. It reads no clock and starts nothing: now
 // is an argument. It may be used by several goroutines at once.
 //
-//	Admit ──▶ pending ──Charge──▶ charged ──Succeed──▶ (not counted)
+//	Admit ──▶ pending ──Charge──▶ charged ──Succeed──▶ proved ──End──▶ (not counted)
 //	             │                   │
-//	            End                 End ──▶ one wrong guess
+//	      End or evicted            End ──▶ one wrong guess
 //	             ▼
 //	        (not counted)
 //
@@ -78,9 +84,9 @@ type Guard struct {
 	cfg GuardConfig
 
 	mu      sync.Mutex
-	pending map[netip.Prefix]int
-	total   int // sum of pending
-	charged int // charged and not ended
+	live    []*Attempt           // not ended, oldest first
+	pending map[netip.Prefix]int // how many of live are of a source
+	charged int                  // how many of live are charged
 	wrong   int
 
 	sources map[netip.Prefix]*source
@@ -143,43 +149,118 @@ func sourceOf(a netip.Addr) netip.Prefix {
 // Admit takes a new connection, before anything is read from it. The error is
 // [ErrBurnt] or [ErrBusy]. The Attempt must be ended.
 func (g *Guard) Admit(now time.Time, from netip.Addr) (*Attempt, error) {
+	a, evicted, err := g.admit(now, sourceOf(from))
+	if evicted != nil {
+		evicted() // outside the lock, since it closes a connection
+	}
+	return a, err
+}
+
+func (g *Guard) admit(now time.Time, src netip.Prefix) (a *Attempt, evicted func(), err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.burnt() {
-		return nil, ErrBurnt
+		return nil, nil, ErrBurnt
 	}
-	src := sourceOf(from)
-	if g.total >= g.cfg.MaxPending || g.pending[src] >= g.cfg.MaxPendingPerSource {
-		return nil, ErrBusy
+	crowded := g.pending[src] >= g.cfg.MaxPendingPerSource
+	if crowded || len(g.live) >= g.cfg.MaxPending {
+		old := g.evictable(now, src, crowded)
+		if old == nil {
+			return nil, nil, ErrBusy
+		}
+		g.remove(old)
+		old.state = attemptEvicted
+		evicted = old.onEvict
 	}
-	g.total++
+	a = &Attempt{g: g, src: src, since: now}
+	g.live = append(g.live, a)
 	g.pending[src]++
-	return &Attempt{g: g, src: src}, nil
+	return a, evicted, nil
+}
+
+// evictable is the oldest attempt, of src if it is src that is crowded, that has
+// had its time and guessed nothing.
+func (g *Guard) evictable(now time.Time, src netip.Prefix, crowded bool) *Attempt {
+	for _, a := range g.live {
+		if now.Sub(a.since) < g.cfg.PendingGrace {
+			return nil // all that follow are younger
+		}
+		if a.state == attemptPending && (!crowded || a.src == src) {
+			return a
+		}
+	}
+	return nil
+}
+
+// remove takes a out of live.
+func (g *Guard) remove(a *Attempt) {
+	if i := slices.Index(g.live, a); i >= 0 {
+		g.live = slices.Delete(g.live, i, i+1)
+	}
+	if g.pending[a.src]--; g.pending[a.src] <= 0 {
+		delete(g.pending, a.src)
+	}
 }
 
 // An Attempt is one connection's standing with its Guard.
 type Attempt struct {
 	g       *Guard
 	src     netip.Prefix
-	charged bool
-	ended   bool
+	since   time.Time
+	state   attemptState
+	onEvict func()
+}
+
+type attemptState int
+
+const (
+	attemptPending attemptState = iota
+	attemptCharged
+	attemptProved
+	attemptEvicted
+	attemptEnded
+)
+
+// OnEvict says what to do when the attempt is evicted: close its connection. It
+// is called at most once, and at once if that has happened already.
+func (a *Attempt) OnEvict(f func()) {
+	a.g.mu.Lock()
+	evicted := a.state == attemptEvicted
+	if !evicted {
+		a.onEvict = f
+	}
+	a.g.mu.Unlock()
+	if evicted {
+		f()
+	}
+}
+
+// Evicted says that the attempt had to make room.
+func (a *Attempt) Evicted() bool {
+	a.g.mu.Lock()
+	defer a.g.mu.Unlock()
+	return a.state == attemptEvicted
 }
 
 // Charge counts a guess, before anything is answered that could test one. The
 // error is [ErrBurnt]; [ErrBusy], when the guesses left are all being made by
-// others; or a [*DelayError].
+// others or the attempt was evicted; or a [*DelayError].
 func (a *Attempt) Charge(now time.Time) error {
 	g := a.g
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if a.charged || a.ended {
+	switch a.state {
+	case attemptPending:
+	case attemptEvicted:
+		return ErrBusy
+	default:
 		return ErrProtocol
 	}
 	if err := g.charge(now, a.src); err != nil {
 		return err
 	}
 	g.charged++
-	a.charged = true
+	a.state = attemptCharged
 	return nil
 }
 
@@ -258,10 +339,10 @@ func (a *Attempt) Succeed(now time.Time) {
 	g := a.g
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !a.charged || a.ended {
+	if a.state != attemptCharged {
 		return
 	}
-	a.charged = false
+	a.state = attemptProved
 	g.charged--
 	if g.cfg.Keep {
 		g.tokens = min(g.tokens+1, g.cfg.Burst)
@@ -275,18 +356,15 @@ func (a *Attempt) End() (wrong bool) {
 	g := a.g
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if a.ended {
+	if a.state == attemptEvicted || a.state == attemptEnded {
 		return false
 	}
-	a.ended = true
-	g.total--
-	if g.pending[a.src]--; g.pending[a.src] <= 0 {
-		delete(g.pending, a.src)
+	wrong = a.state == attemptCharged
+	a.state = attemptEnded
+	g.remove(a)
+	if wrong {
+		g.charged--
+		g.wrong++
 	}
-	if !a.charged {
-		return false
-	}
-	g.charged--
-	g.wrong++
-	return true
+	return wrong
 }

@@ -108,6 +108,56 @@ func TestGuardPending(t *testing.T) {
 	}
 }
 
+// A connection that has guessed nothing for a second makes room; one that is
+// younger, is guessing, or has proved the code does not.
+func TestGuardEvicts(t *testing.T) {
+	g := NewGuard(GuardConfig{MaxPending: 4, MaxPendingPerSource: 3})
+	src, other := addr("192.0.2.1"), addr("192.0.2.2")
+	var closed []string
+	admit := func(name string, now time.Time, from netip.Addr) *Attempt {
+		t.Helper()
+		a, err := g.Admit(now, from)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		a.OnEvict(func() { closed = append(closed, name) })
+		return a
+	}
+	guessing := admit("guessing", t0, src)
+	if err := guessing.Charge(t0); err != nil {
+		t.Fatal(err)
+	}
+	proved := admit("proved", t0, src)
+	proved.Charge(t0)
+	proved.Succeed(t0)
+	idle := admit("idle", t0, src)
+	if _, err := g.Admit(t0.Add(time.Second-1), src); !errors.Is(err, ErrBusy) {
+		t.Errorf("within the grace: %v", err)
+	}
+	young := admit("young", t0.Add(time.Second), src) // in idle's place
+	if len(closed) != 1 || closed[0] != "idle" || !idle.Evicted() {
+		t.Errorf("evicted %v", closed)
+	}
+	if err := idle.Charge(t0); !errors.Is(err, ErrBusy) || idle.End() {
+		t.Errorf("an evicted attempt guesses: %v", err)
+	}
+	late := false
+	if idle.OnEvict(func() { late = true }); !late {
+		t.Error("an evicted attempt's connection stays open")
+	}
+	if _, err := g.Admit(t0.Add(2*time.Second-1), src); !errors.Is(err, ErrBusy) {
+		t.Errorf("with nobody to evict: %v", err)
+	}
+	admit("other", t0.Add(time.Second), other)
+	admit("other 2", t0.Add(time.Hour), other) // over all: the oldest idle one goes
+	if len(closed) != 2 || closed[1] != "young" || !young.Evicted() || guessing.Evicted() || proved.Evicted() {
+		t.Errorf("evicted %v", closed)
+	}
+	if guessing.End() != true || proved.End() != false || g.Wrong() != 1 {
+		t.Errorf("%d wrong guesses", g.Wrong())
+	}
+}
+
 func TestGuardKeepDelays(t *testing.T) {
 	g := NewGuard(GuardConfig{Keep: true, Burst: 1000})
 	now, from := t0, addr("192.0.2.1")
@@ -199,6 +249,7 @@ func FuzzGuard(f *testing.F) {
 			case 0:
 				a, err := g.Admit(now, netip.AddrFrom4([4]byte{10, 0, 0, byte(who)}))
 				if err == nil {
+					// Whoever was evicted for it is still held, and must do no harm.
 					live = append(live, a)
 				}
 			case 1:
@@ -208,7 +259,7 @@ func FuzzGuard(f *testing.F) {
 			case 2:
 				if len(live) > 0 {
 					a := live[who%len(live)]
-					if a.charged && !a.ended {
+					if a.state == attemptCharged {
 						proved++
 					}
 					a.Succeed(now)
@@ -222,8 +273,14 @@ func FuzzGuard(f *testing.F) {
 			if op&4 != 0 {
 				now = now.Add(time.Duration(op) * time.Second)
 			}
-			if g.total != len(live) || g.total > 8 || len(g.pending) > 8 || len(g.sources) > 4 || g.charged < 0 || g.tokens < 0 {
-				t.Fatalf("total %d (live %d), pending %d, sources %d, charged %d, tokens %d", g.total, len(live), len(g.pending), len(g.sources), g.charged, g.tokens)
+			held := 0
+			for _, a := range live {
+				if !a.Evicted() {
+					held++
+				}
+			}
+			if len(g.live) != held || held > 8 || len(g.pending) > 8 || len(g.sources) > 4 || g.charged < 0 || g.tokens < 0 {
+				t.Fatalf("live %d (held %d), pending %d, sources %d, charged %d, tokens %d", len(g.live), held, len(g.pending), len(g.sources), g.charged, g.tokens)
 			}
 			if !keep && charged-proved > 3 {
 				t.Fatalf("%d guesses taken of a one-time code", charged-proved)
@@ -232,8 +289,8 @@ func FuzzGuard(f *testing.F) {
 		for _, a := range live {
 			a.End()
 		}
-		if g.total != 0 || len(g.pending) != 0 || g.charged != 0 || g.wrong != charged-proved {
-			t.Fatalf("left over: total %d, charged %d, wrong %d of %d", g.total, g.charged, g.wrong, charged-proved)
+		if len(g.live) != 0 || len(g.pending) != 0 || g.charged != 0 || g.wrong != charged-proved {
+			t.Fatalf("left over: live %d, charged %d, wrong %d of %d", len(g.live), g.charged, g.wrong, charged-proved)
 		}
 	})
 }

@@ -89,7 +89,7 @@ func (c Config) timeout() time.Duration {
 // nil.
 type Trace struct {
 	// Refused is told of each connection that did not pair, and why: one of this
-	// package's errors, or the network's.
+	// package's errors, or the network's. Of ErrBusy there may be thousands.
 	Refused func(peer net.Addr, err error)
 }
 
@@ -169,6 +169,7 @@ func serve(ctx context.Context, conn net.Conn, code Code, cfg Config, attempt *A
 		conn.Close()
 		return nil, fmt.Errorf("pairing with %s: %w", conn.RemoteAddr(), err)
 	}
+	attempt.OnEvict(func() { conn.Close() })
 	h := start(ctx, conn, cfg)
 	h.listener = true
 	h.tls = tls.Server(h.raw, &tls.Config{
@@ -183,7 +184,11 @@ func serve(ctx context.Context, conn net.Conn, code Code, cfg Config, attempt *A
 		SessionTicketsDisabled:      true, // resuming would go around the PAKE
 		DynamicRecordSizingDisabled: true,
 	})
-	return h.finish(h.server(pw, attempt))
+	err = h.server(pw, attempt)
+	if err != nil && attempt.Evicted() {
+		err = fmt.Errorf("%w: it made room for a newer one", ErrBusy)
+	}
+	return h.finish(err)
 }
 
 func addrOf(conn net.Conn) netip.Addr {
