@@ -17,9 +17,6 @@ func (o *Options) checkSystem() error {
 	return o.checkDSCP()
 }
 
-// applyTCP has nothing to do: checkSystem has refused what would be left.
-func (o *Options) applyTCP(int) error { return o.checkSystem() }
-
 // CongestionControls returns the congestion control algorithms that are loaded
 // in this kernel, or nil where that cannot be told, as here.
 func CongestionControls() []string { return nil }
