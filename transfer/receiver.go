@@ -184,6 +184,9 @@ func (r *receiver) run(ctx context.Context) error {
 	if cause := reason(ctx); cause != nil && (err == nil || lost(err) || errors.Is(err, context.Canceled)) {
 		err = cause
 	}
+	if r.trace.Closing != nil {
+		r.trace.Closing()
+	}
 	r.link.goodbye(err)
 	cancel(err)
 	wg.Wait()

@@ -107,6 +107,9 @@ func (s *sender) run(ctx context.Context) error {
 	task(func() error { return s.feeder.run(ctx, producers) })
 	task(func() error { return s.sendContent(ctx) })
 	err = s.receive()
+	if s.trace.Closing != nil {
+		s.trace.Closing()
+	}
 	// What the peer says of a broken transfer tells more than the write that
 	// failed because of it; so the reader's error stands, if it is not just a
 	// lost connection.

@@ -22,6 +22,9 @@ type Trace struct {
 	Moved func(e *Entry, n int)
 	// Finished: a file is under its final name at the receiver, verified.
 	Finished func(e *Entry, digest treehash.Digest, had bool)
+	// Closing: the transfer has come to its end, good or bad, and the connection
+	// is about to be closed: the last moment to ask the kernel about it.
+	Closing func()
 	// Warning: something was left out; the transfer goes on.
 	Warning func(path, text string)
 }

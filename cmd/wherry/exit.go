@@ -139,7 +139,9 @@ type usageError struct {
 	tell string
 }
 
-func usagef(format string, args ...any) *usageError { return &usageError{err: fmt.Errorf(format, args...)} }
+func usagef(format string, args ...any) *usageError {
+	return &usageError{err: fmt.Errorf(format, args...)}
+}
 
 // hint adds what to do instead.
 func (e *usageError) hint(s string) *usageError { e.tell = s; return e }
