@@ -1,0 +1,30 @@
+.PHONY: build test race lint lint-selftest fuzz bench cross ci
+
+build:
+	go build -o bin/ ./cmd/wherry
+
+test:
+	go test ./...
+
+race:
+	go test -race ./...
+
+lint:
+	.ci/lint
+
+lint-selftest:
+	go test -C .ci/tools -count=1 ./...
+
+# make fuzz FUZZTIME=60 runs each target for a minute.
+FUZZTIME ?= 5
+fuzz:
+	.ci/fuzz $(FUZZTIME) 86400
+
+bench:
+	go test -run '^$$' -bench . ./...
+
+cross:
+	.ci/cross
+
+ci:
+	.ci/run

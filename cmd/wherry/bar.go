@@ -1,0 +1,165 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+
+	"github.com/wherry-net/wherry/socket/safetext"
+	"github.com/wherry-net/wherry/transfer"
+)
+
+// A bar shows how far a transfer is: on a terminal a moving bar for the whole
+// with the current file, its share, the rate and the time left; elsewhere a plain line every few seconds; with JSON an
+// event a second.
+type bar struct {
+	p     *printer
+	verb  string
+	total int64
+	start time.Time
+
+	pb      *progressbar.ProgressBar
+	done    int64
+	current *transfer.Entry
+	inFile  int64
+	shown   time.Time
+}
+
+const (
+	plainEvery = 5 * time.Second
+	eventEvery = time.Second
+	barEvery   = 100 * time.Millisecond
+)
+
+type progressEvent struct {
+	Event   string  `json:"event"`
+	Bytes   int64   `json:"bytes"`
+	Total   int64   `json:"total"`
+	Path    string  `json:"path"`
+	Seconds float64 `json:"seconds"`
+}
+
+// startBar begins a bar for total bytes; -1 if nobody knows how many.
+func (p *printer) startBar(verb string, total int64) {
+	b := &bar{p: p, verb: verb, total: total, start: time.Now()}
+	b.shown = b.start
+	if p.live {
+		b.pb = progressbar.NewOptions64(total,
+			progressbar.OptionSetWriter(p.io.Err),
+			progressbar.OptionSetDescription(verb),
+			progressbar.OptionShowBytes(true),
+			progressbar.OptionUseIECUnits(true),
+			progressbar.OptionSetPredictTime(true),
+			progressbar.OptionThrottle(barEvery),
+			progressbar.OptionFullWidth(),
+			progressbar.OptionClearOnFinish(),
+			progressbar.OptionEnableColorCodes(false),
+		)
+	}
+	p.mu.Lock()
+	p.bar = b
+	p.mu.Unlock()
+}
+
+func (p *printer) stopBar() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.bar != nil {
+		p.bar.clear()
+		p.bar = nil
+	}
+}
+
+// moved tells the bar of n more bytes.
+func (p *printer) moved(e *transfer.Entry, n int) {
+	p.mu.Lock()
+	b := p.bar
+	if b == nil {
+		p.mu.Unlock()
+		return
+	}
+	b.done += int64(n)
+	if e != b.current {
+		b.current, b.inFile = e, 0
+	}
+	b.inFile += int64(n)
+	now := time.Now()
+	if b.pb != nil {
+		if now.Sub(b.shown) >= barEvery {
+			b.pb.Describe(b.verb + " " + b.file())
+			b.shown = now
+		}
+		_ = b.pb.Set64(b.done)
+		p.mu.Unlock()
+		return
+	}
+	every := plainEvery
+	if p.o.JSON {
+		every = eventEvery
+	}
+	if now.Sub(b.shown) < every {
+		p.mu.Unlock()
+		return
+	}
+	b.shown = now
+	event := progressEvent{"progress", b.done, b.total, jsonName(e.Path), now.Sub(b.start).Seconds()}
+	line := b.plain(now)
+	p.mu.Unlock()
+	p.Event(event)
+	p.Say("%s", line)
+}
+
+// file is the current file with its own share.
+func (b *bar) file() string {
+	name := safetext.Truncate(b.current.Path, 40)
+	if b.current.Size > 0 {
+		return fmt.Sprintf("%s %d%%", name, min(100, 100*b.inFile/b.current.Size))
+	}
+	return name
+}
+
+// plain is the bar as a line, for a terminal that is none.
+func (b *bar) plain(now time.Time) string {
+	rate := float64(b.done) / now.Sub(b.start).Seconds()
+	if b.total <= 0 {
+		return fmt.Sprintf("%s %s, %s, %s", b.verb, formatBytes(b.done), formatRate(rate), b.file())
+	}
+	left := time.Duration(float64(b.total-b.done) / rate * float64(time.Second)).Round(time.Second)
+	return fmt.Sprintf("%s %s of %s (%d%%), %s, %v left, %s", b.verb, formatBytes(b.done), formatBytes(b.total),
+		100*b.done/b.total, formatRate(rate), left, b.file())
+}
+
+func (b *bar) clear() {
+	if b.pb != nil {
+		_ = b.pb.Clear()
+	}
+}
+
+// formatBytes is n in the binary units that ls and df use.
+func formatBytes(n int64) string {
+	const units = "KMGTPE"
+	if n < 1024 {
+		return fmt.Sprintf("%d B", n)
+	}
+	f, i := float64(n)/1024, 0
+	for f >= 999.5 && i < len(units)-1 {
+		f /= 1024
+		i++
+	}
+	return fmt.Sprintf("%.3g %ciB", f, units[i])
+}
+
+// formatRate is bytes per second in the decimal bits that links are sold in.
+func formatRate(bytesPerSecond float64) string {
+	bits := bytesPerSecond * 8
+	for _, u := range []struct {
+		per  float64
+		name string
+	}{{1e9, "Gbit/s"}, {1e6, "Mbit/s"}, {1e3, "kbit/s"}} {
+		if bits >= u.per {
+			return fmt.Sprintf("%.3g %s", bits/u.per, u.name)
+		}
+	}
+	return fmt.Sprintf("%.0f bit/s", bits)
+}

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/wherry-net/wherry/socket"
+	"github.com/wherry-net/wherry/socket/safetext"
+	"github.com/wherry-net/wherry/transfer"
+)
+
+// The exit codes. They are a contract with scripts: see exitCodes for their
+// meaning, which --help prints.
+const (
+	exitDone        = 0
+	exitFailure     = 1
+	exitUsage       = 2
+	exitRefused     = 3
+	exitPairing     = 4
+	exitVerify      = 5
+	exitNetwork     = 6
+	exitNoRecord    = 7
+	exitNXDomain    = 8
+	exitServer      = 9
+	exitBogus       = 10
+	exitInterrupted = 130
+)
+
+var exitCodes = []struct {
+	code    int
+	meaning string
+}{
+	{exitDone, "done"},
+	{exitFailure, "other failure"},
+	{exitUsage, "wrong usage"},
+	{exitRefused, "refused, by a person or by a rule"},
+	{exitPairing, "pairing failed"},
+	{exitVerify, "verification failed"},
+	{exitNetwork, "network: unreachable, timeout, connection lost"},
+	{exitNoRecord, "the name has no such record"},
+	{exitNXDomain, "the name does not exist (NXDOMAIN)"},
+	{exitServer, "server failure, or another response code"},
+	{exitBogus, "DNSSEC says bogus"},
+	{exitInterrupted, "interrupted"},
+}
+
+func exitHelp() string {
+	var b strings.Builder
+	b.WriteString("EXIT CODES\n")
+	for _, e := range exitCodes {
+		fmt.Fprintf(&b, "   %-4d %s\n", e.code, e.meaning)
+	}
+	return b.String()
+}
+
+// A failure is an error as the user meets it.
+type failure struct {
+	code    int
+	kind    string // a word for JSON
+	message string // one line, safe to print
+	hint    string // one line that names the flag to use, or empty
+}
+
+// A rule of the one table that maps errors to exit codes. The first that
+// matches wins, so the particular stand before the general.
+type rule struct {
+	match func(error) bool
+	code  int
+	kind  string
+	hint  string
+}
+
+func is(target error) func(error) bool {
+	return func(err error) bool { return errors.Is(err, target) }
+}
+
+func as[T error](err error) bool {
+	var t T
+	return errors.As(err, &t)
+}
+
+var failureRules = []rule{
+	{as[*usageError], exitUsage, "usage", "'wherry COMMAND --help' tells the flags"},
+	{is(transfer.ErrInterrupted), exitInterrupted, "interrupted", "run the same command again to send what remains"},
+	{is(context.Canceled), exitInterrupted, "interrupted", "run the same command again to send what remains"},
+	{is(transfer.ErrPlainMismatch), exitPairing, "mismatch", "give --plain on both ends, or on neither"},
+	{as[*transfer.VerifyError], exitVerify, "verify", "a file changed while it was sent, or the path damages data; send it again"},
+	{as[*transfer.IncompleteError], exitFailure, "incomplete", "send again what is named above"},
+	{is(transfer.ErrDeclined), exitRefused, "refused", ""},
+	{as[*transfer.EntryError], exitRefused, "refused", "the receiver takes only names and links that stay inside its --dir"},
+	{as[*transfer.RefusedError], exitRefused, "refused", ""},
+	{is(socket.ErrUnknownHost), exitNetwork, "unknown-host", "check the name in --to or --from, or give an address"},
+	{is(socket.ErrRefused), exitNetwork, "connection-refused", "is the other end listening on that port? Start it first, with --listen"},
+	{is(socket.ErrTimeout), exitNetwork, "timeout", "a firewall may drop the packets; --timeout changes how long to wait"},
+	{is(socket.ErrUnreachable), exitNetwork, "unreachable", "there is no route to that address from here"},
+	{is(transfer.ErrPeerSilent), exitNetwork, "timeout", "--timeout changes how long to wait"},
+	{is(transfer.ErrLost), exitNetwork, "connection-lost", "run the same command again"},
+	{as[*transfer.ProtocolError], exitNetwork, "protocol", "is the other end wherry, of a version near to this one?"},
+	{as[*transfer.RemoteError], exitFailure, "remote", "the other end prints more"},
+	{is(socket.ErrAddressInUse), exitFailure, "address-in-use", "another program listens there; choose another port with --listen"},
+	{is(fs.ErrNotExist), exitFailure, "not-found", "check the spelling of the path"},
+	{is(fs.ErrPermission), exitFailure, "permission", "check the rights on that path"},
+}
+
+// classify finds the rule for err.
+func classify(err error) failure {
+	f := failure{code: exitFailure, kind: "failure", message: oneLine(err)}
+	for _, r := range failureRules {
+		if r.match(err) {
+			f.code, f.kind, f.hint = r.code, r.kind, r.hint
+			break
+		}
+	}
+	var h interface{ Hint() string }
+	if errors.As(err, &h) && h.Hint() != "" {
+		f.hint = h.Hint()
+	}
+	return f
+}
+
+// oneLine is err's text in one line that is safe to print. Texts from a peer
+// arrive clean; what is left are line breaks of our own and of libraries, and
+// names inside the errors of package os.
+func oneLine(err error) string {
+	s := strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+	if strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r == 0x7f || r >= 0x80 }) {
+		s = strings.ReplaceAll(safetext.Clean(s), `\\`, `\`)
+	}
+	return s
+}
+
+// usageError is a mistake on the command line.
+type usageError struct {
+	err  error
+	tell string
+}
+
+func usagef(format string, args ...any) *usageError {
+	return &usageError{err: fmt.Errorf(format, args...)}
+}
+
+// hint adds what to do instead.
+func (e *usageError) hint(s string) *usageError { e.tell = s; return e }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+func (e *usageError) Hint() string  { return e.tell }
+
+// hinted adds a hint to any error.
+type hintedError struct {
+	error
+	tell string
+}
+
+func withHint(err error, hint string) error { return &hintedError{err, hint} }
+func (e *hintedError) Unwrap() error        { return e.error }
+func (e *hintedError) Hint() string         { return e.tell }
+
+// shownError is a failure that a printer has shown already; only its exit code
+// is still to be told.
+type shownError struct{ err error }
+
+func (e *shownError) Error() string { return e.err.Error() }
+func (e *shownError) Unwrap() error { return e.err }
+
+// pathError turns what package os says of a path the user gave into words that
+// name it as it was given.
+func pathError(doing, path string, err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		err = pe.Err
+	}
+	var le *os.LinkError
+	if errors.As(err, &le) {
+		err = le.Err
+	}
+	return fmt.Errorf("%s %s: %w", doing, quoteArg(path), err)
+}
+
+func quoteArg(s string) string { return safetext.Quote(s) }

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/wherry-net/wherry/socket"
+	"github.com/wherry-net/wherry/transfer"
+)
+
+// Flags that send and receive share, with the same meaning at both.
+func meetingFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "listen", Usage: "wait for the other end on `ADDR`, as :7557 or 192.0.2.1:7557"},
+		&cli.BoolFlag{Name: "plain", Usage: "neither pairing nor encryption: for labs and trusted wires; both ends must say it"},
+		&cli.DurationFlag{Name: "timeout", Usage: "give up when nothing moves for `DUR`", Value: transfer.DefaultTimeout, DefaultText: transfer.DefaultTimeout.String()},
+		&cli.StringFlag{Name: "congestion", Usage: "the kernel's congestion control by `NAME`, as cubic or bbr"},
+		&cli.BoolFlag{Name: "ipv4", Aliases: []string{"4"}, Usage: "use IPv4 only"},
+		&cli.BoolFlag{Name: "ipv6", Aliases: []string{"6"}, Usage: "use IPv6 only"},
+		&cli.StringFlag{Name: "source", Usage: "dial from the local address `IP`"},
+		&cli.StringFlag{Name: "dscp", Usage: "mark packets with the DiffServ class `CLASS`, as af21, cs1, ef or 0 to 63"},
+		&cli.StringFlag{Name: "send-buffer", Usage: "the kernel's send buffer, as `SIZE` 4MiB (default: the system tunes it)"},
+		&cli.StringFlag{Name: "receive-buffer", Usage: "the kernel's receive buffer, as `SIZE` 4MiB (default: the system tunes it)"},
+		jsonFlag(), quietFlag(),
+	}
+}
+
+func jsonFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "json", Usage: "print JSON Lines on standard output, and nothing else there"}
+}
+
+func quietFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print errors only"}
+}
+
+func printerFor(c *cli.Context, io stdio) *printer {
+	return newPrinter(io, printOptions{JSON: c.Bool("json"), Quiet: c.Bool("quiet")})
+}
+
+// meeting is how the ends find each other.
+type meeting struct {
+	listen  string // address, or empty
+	dial    string // address, or empty
+	plain   bool
+	timeout time.Duration
+	options socket.Options
+}
+
+// meetingFrom reads the shared flags; dialFlag is "to" or "from".
+func meetingFrom(c *cli.Context, dialFlag string) (meeting, error) {
+	m := meeting{listen: c.String("listen"), dial: c.String(dialFlag), plain: c.Bool("plain"), timeout: c.Duration("timeout")}
+	if m.timeout <= 0 {
+		return m, usagef("--timeout must be longer than 0, not %v", m.timeout)
+	}
+	switch {
+	case m.listen != "" && m.dial != "":
+		return m, usagef("--listen waits and --%s dials: give one of them", dialFlag)
+	case m.listen == "" && m.dial == "":
+		return m, usagef("no address to meet at").hint(fmt.Sprintf("give --listen ADDR on one end and --%s HOST:PORT on the other", map[string]string{"to": "from", "from": "to"}[dialFlag]))
+	case !m.plain:
+		return m, usagef("pairing is not there yet: without --plain nothing is sent").hint("add --plain on both ends, on a network that you trust")
+	}
+	var err error
+	name, address := "--listen", &m.listen
+	if m.dial != "" {
+		name, address = "--"+dialFlag, &m.dial
+	}
+	hp, err := socket.ParseHostPort(*address, socket.DefaultPort)
+	if err != nil {
+		return m, usagef("%s: %w", name, err)
+	}
+	if m.dial != "" && hp.Host == "" {
+		return m, usagef("%s needs a host, not only a port", name)
+	}
+	*address = hp.String()
+	m.options, err = socketOptions(c)
+	return m, err
+}
+
+func socketOptions(c *cli.Context) (o socket.Options, err error) {
+	switch {
+	case c.Bool("ipv4") && c.Bool("ipv6"):
+		return o, usagef("--ipv4 and --ipv6 leave no address")
+	case c.Bool("ipv4"):
+		o.Family = socket.IPv4
+	case c.Bool("ipv6"):
+		o.Family = socket.IPv6
+	}
+	o.Congestion = c.String("congestion")
+	if s := c.String("source"); s != "" {
+		hp, err := socket.ParseHostPort(s, 0)
+		ip, ok := hp.IP()
+		if err != nil || !ok {
+			return o, usagef("--source needs an IP address of this machine, not %s", quoteArg(s))
+		}
+		o.Source = ip
+	}
+	if s := c.String("dscp"); s != "" {
+		if o.DSCP, err = socket.ParseDSCP(s); err != nil {
+			return o, usagef("--dscp: %w", err)
+		}
+	}
+	if o.SendBuffer, err = sizeFlag(c, "send-buffer"); err != nil {
+		return o, err
+	}
+	if o.ReceiveBuffer, err = sizeFlag(c, "receive-buffer"); err != nil {
+		return o, err
+	}
+	if err := o.Check(); err != nil {
+		return o, usagef("%w", err)
+	}
+	return o, nil
+}
+
+func sizeFlag(c *cli.Context, name string) (int, error) {
+	s := c.String(name)
+	if s == "" {
+		return 0, nil
+	}
+	n, err := parseSize(s)
+	if err != nil || n < 1 || n > 1<<30 {
+		return 0, usagef("--%s must be a size between 1B and 1GiB, as 4MiB, not %s", name, quoteArg(s))
+	}
+	return int(n), nil
+}
+
+// parseSize reads a number of bytes: 4096, 64KiB, 10MB.
+func parseSize(s string) (int64, error) {
+	i := strings.IndexFunc(s, func(r rune) bool { return (r < '0' || r > '9') && r != '.' })
+	unit := ""
+	if i >= 0 {
+		s, unit = s[:i], s[i:]
+	}
+	per, ok := map[string]float64{"": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40,
+		"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}[strings.ToLower(strings.TrimSpace(unit))]
+	n, err := strconv.ParseFloat(s, 64)
+	if err != nil || !ok || n*per > 1<<60 {
+		return 0, fmt.Errorf("not a size: %s", quoteArg(s+unit))
+	}
+	return int64(n * per), nil
+}
+
+// noColor follows https://no-color.org.
+func noColor() bool { return os.Getenv("NO_COLOR") != "" }

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"net"
+	"runtime"
+	"time"
+
+	"github.com/wherry-net/wherry/socket"
+	"github.com/wherry-net/wherry/transfer"
+)
+
+// A measure is what is known of a connection before and after a transfer, to
+// tell what limited it.
+type measure struct {
+	conn   *socket.Conn
+	before socket.TCPInfo
+	after  socket.TCPInfo
+	known  bool // both readings are good
+	start  time.Time
+	cpu    time.Duration
+	rtts   []time.Duration // samples of the kernel's smoothed RTT
+}
+
+func startMeasure(conn net.Conn) *measure {
+	m := &measure{cpu: cpuTime(), start: time.Now()}
+	if c, ok := conn.(*socket.Conn); ok {
+		m.conn = c
+		m.before, m.known = c.TCPInfo()
+	}
+	return m
+}
+
+// sample notes the round-trip time now.
+func (m *measure) sample() {
+	if m.conn == nil {
+		return
+	}
+	if info, ok := m.conn.TCPInfo(); ok && info.RTT > 0 {
+		m.rtts = append(m.rtts, info.RTT)
+	}
+}
+
+// stop takes the last reading.
+func (m *measure) stop() {
+	if m.conn != nil && m.known {
+		m.after, m.known = m.conn.TCPInfo()
+		m.sample()
+	}
+}
+
+// cpuBusy is the share of the processors' time from which the receiving end
+// counts as limited by them.
+const cpuBusy = 0.85
+
+// limiter says in a few words what kept the transfer from going faster.
+func (m *measure) limiter(sending bool, w transfer.Waited) string {
+	elapsed := time.Since(m.start) - w.Peer
+	load := socket.Load{Elapsed: elapsed, SourceWait: w.Disk, WriteWait: w.Network, CPU: cpuTime() - m.cpu, Processors: runtime.GOMAXPROCS(0)}
+	if sending {
+		return socket.Explain(m.before, m.after, load).String()
+	}
+	// The receiving end knows its own side only.
+	switch busy := float64(load.CPU) / float64(elapsed) / float64(load.Processors); {
+	case busy > cpuBusy:
+		return "cpu"
+	case w.Disk > w.Network:
+		return "disk"
+	}
+	return "the sender or the network"
+}

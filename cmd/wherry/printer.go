@@ -1,0 +1,141 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/wherry-net/wherry/socket/safetext"
+)
+
+// A printer shows what happens, as text for a person or as JSON Lines for a
+// script; which of them is chosen once, here. Text goes to standard error, so
+// that standard output stays free for data.
+type printer struct {
+	io   stdio
+	o    printOptions
+	live bool // standard error is a terminal: bars and colours
+
+	mu  sync.Mutex
+	bar *bar
+}
+
+type printOptions struct {
+	JSON  bool
+	Quiet bool
+}
+
+func newPrinter(io stdio, o printOptions) *printer {
+	return &printer{io: io, o: o, live: isTerminal(io.Err) && !o.JSON && !o.Quiet}
+}
+
+// Say prints a line for a person: one of ours, with other people's parts cleaned
+// by the caller.
+func (p *printer) Say(format string, args ...any) {
+	if p.o.JSON || p.o.Quiet {
+		return
+	}
+	p.line(fmt.Sprintf(format, args...))
+}
+
+// Warn prints what was left out.
+func (p *printer) Warn(path, text string) {
+	if p.o.JSON {
+		p.Event(warningEvent{Event: "warning", Path: jsonName(path), Message: safetext.Clean(text)})
+		return
+	}
+	if p.o.Quiet {
+		return
+	}
+	p.line("warning: " + safetext.Quote(path) + ": " + safetext.Clean(text))
+}
+
+// line prints above the bar, if there is one.
+func (p *printer) line(s string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.bar != nil {
+		p.bar.clear()
+	}
+	fmt.Fprintln(p.io.Err, s)
+}
+
+// Event prints one JSON object on a line.
+func (p *printer) Event(v any) {
+	if !p.o.JSON {
+		return
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		b = []byte(`{"event":"error","kind":"failure","message":"an event could not be encoded"}`)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, _ = p.io.Out.Write(append(b, '\n'))
+}
+
+// Error prints a failure; --quiet does not silence it.
+func (p *printer) Error(f failure) {
+	if p.o.JSON {
+		p.Event(errorEvent{Event: "error", Kind: f.kind, Message: f.message, Hint: f.hint})
+		return
+	}
+	p.line("wherry: " + f.message)
+	if f.hint != "" {
+		p.line("hint: " + f.hint)
+	}
+}
+
+// fail shows err through the printer and returns it as shown.
+func (p *printer) fail(err error) error {
+	if err == nil {
+		return nil
+	}
+	p.stopBar()
+	p.Error(classify(err))
+	return &shownError{err}
+}
+
+type errorEvent struct {
+	Event   string `json:"event"`
+	Kind    string `json:"kind"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+type warningEvent struct {
+	Event   string `json:"event"`
+	Path    string `json:"path"`
+	Message string `json:"message"`
+}
+
+// jsonName is a file name as JSON can carry it. JSON escapes control characters
+// by itself; bytes that are not UTF-8 are shown as \xNN, since JSON has no form
+// for them.
+func jsonName(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	var b strings.Builder
+	for len(s) > 0 {
+		r, n := utf8.DecodeRuneInString(s)
+		if r == utf8.RuneError && n == 1 {
+			fmt.Fprintf(&b, `\x%02x`, s[0])
+		} else {
+			b.WriteString(s[:n])
+		}
+		s = s[n:]
+	}
+	return b.String()
+}
+
+// colour wraps s for a terminal, unless NO_COLOR says otherwise.
+func colour(w io.Writer, noColor bool, code, s string) string {
+	if noColor || !isTerminal(w) {
+		return s
+	}
+	return "\x1b[" + code + "m" + s + "\x1b[0m"
+}

@@ -1,0 +1,263 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/wherry-net/wherry/socket/safetext"
+	"github.com/wherry-net/wherry/transfer"
+)
+
+func receiveCommand(io stdio) *cli.Command {
+	flags := append([]cli.Flag{
+		&cli.StringFlag{Name: "from", Usage: "dial the sender at `HOST[:PORT]`"},
+		&cli.StringFlag{Name: "dir", Usage: "put files into `DIR`, which is created if its parent exists", Value: "."},
+		&cli.StringFlag{Name: "output", Usage: "with '-', write one file to standard output"},
+		&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "accept without asking"},
+		&cli.StringFlag{Name: "overwrite", Usage: "what to do where another file is: `never`, rename or always (default: ask on a terminal, else refuse)"},
+		&cli.StringFlag{Name: "max-size", Usage: "refuse more than `SIZE` in all, as 10GiB"},
+		&cli.BoolFlag{Name: "keep", Usage: "serve until stopped, many senders at once"},
+		&cli.BoolFlag{Name: "no-sync", Usage: "do not wait until the disk has everything: faster, not safe against a power cut"},
+	}, meetingFlags()...)
+	return &cli.Command{
+		Name:  "receive",
+		Usage: "receive files and directories",
+		Description: "Nothing outside --dir is read or changed. Every file is collected in NAME.wherry-part,\n" +
+			"verified, and then renamed; a large one that broke off is continued by the next run.",
+		Flags:  flags,
+		Action: func(c *cli.Context) error { return receive(c, io) },
+	}
+}
+
+func receive(c *cli.Context, io stdio) error {
+	p := printerFor(c, io)
+	if c.NArg() > 0 {
+		return usagef("receive takes no arguments, not %s", quoteArg(c.Args().First())).hint("--dir says where files go")
+	}
+	m, err := meetingFrom(c, "from")
+	if err != nil {
+		return err
+	}
+	o, err := receiveOptions(c, io, &m)
+	if err != nil {
+		return err
+	}
+	if c.String("output") != "" {
+		if c.Bool("json") {
+			return usagef("--output - and --json both want standard output")
+		}
+		o.Output = io.Out
+	} else {
+		root, err := openDir(c.String("dir"))
+		if err != nil {
+			return p.fail(err)
+		}
+		defer root.Close()
+		o.Dir = root
+	}
+	if !c.Bool("keep") {
+		conn, err := connect(c.Context, p, &m)
+		if err != nil {
+			return p.fail(err)
+		}
+		return receiveOne(c.Context, p, conn, o)
+	}
+	if m.listen == "" || o.Output != nil {
+		return usagef("--keep serves with --listen and --dir")
+	}
+	return p.fail(keepReceiving(c.Context, p, &m, o))
+}
+
+func receiveOne(ctx context.Context, p *printer, conn net.Conn, o transfer.ReceiveOptions) error {
+	s := newSession(p, "receive", conn)
+	o.Trace = s.trace()
+	result, err := transfer.Receive(ctx, conn, o)
+	return s.done(result, err)
+}
+
+// keepReceiving serves every sender in a goroutine of its own until ctx ends.
+func keepReceiving(ctx context.Context, p *printer, m *meeting, o transfer.ReceiveOptions) error {
+	ln, err := m.listenPeer(ctx)
+	if err != nil {
+		return err
+	}
+	defer ln.Close()
+	p.listening(ln.Addr().String())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	slots := make(chan struct{}, maxSessions)
+	for {
+		conn, err := ln.Accept(ctx)
+		if err != nil {
+			return err
+		}
+		select {
+		case slots <- struct{}{}:
+		default:
+			conn.Close() // more at once than is reasonable: the next may come later
+			continue
+		}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			_ = receiveOne(ctx, p, conn, o) // shown there; the next sender has nothing to do with it
+		})
+	}
+}
+
+// maxSessions bounds how many senders --keep serves at once.
+const maxSessions = 64
+
+func receiveOptions(c *cli.Context, io stdio, m *meeting) (o transfer.ReceiveOptions, err error) {
+	o = transfer.ReceiveOptions{NoSync: c.Bool("no-sync"), Timeout: m.timeout}
+	switch s := c.String("output"); s {
+	case "", "-":
+	default:
+		return o, usagef("--output takes '-' only, not %s", quoteArg(s)).hint("--dir says where files go")
+	}
+	switch s := c.String("overwrite"); s {
+	case "":
+	case "never":
+		o.Overwrite = transfer.OverwriteNever
+	case "rename":
+		o.Overwrite = transfer.OverwriteRename
+	case "always":
+		o.Overwrite = transfer.OverwriteAlways
+	default:
+		return o, usagef("--overwrite takes never, rename or always, not %s", quoteArg(s))
+	}
+	if s := c.String("max-size"); s != "" {
+		if o.MaxSize, err = parseSize(s); err != nil || o.MaxSize < 1 {
+			return o, usagef("--max-size must be a size, as 10GiB, not %s", quoteArg(s))
+		}
+	}
+	if c.Bool("yes") {
+		return o, nil
+	}
+	if !isTerminal(io.In) {
+		return o, usagef("there is no terminal to ask on whether to accept").hint("--yes accepts without asking")
+	}
+	a := &asker{in: bufio.NewReader(io.In), io: io}
+	o.Accept = a.accept
+	o.Conflict = a.conflict
+	return o, nil
+}
+
+// openDir opens the target directory, or creates it if its parent is there.
+func openDir(dir string) (*os.Root, error) {
+	if err := os.Mkdir(dir, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, withHint(pathError("create the target directory", dir, err), "--dir names it; its parent must exist and be writable")
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, withHint(pathError("open the target directory", dir, err), "--dir must name a directory")
+	}
+	// Writable? Better told now than after the sender has come.
+	f, err := os.CreateTemp(dir, ".wherry-write-probe-*")
+	if err != nil {
+		root.Close()
+		return nil, withHint(pathError("write to the target directory", dir, err), "--dir must name a directory that you may write to")
+	}
+	f.Close()
+	_ = root.Remove(filepath.Base(f.Name()))
+	return root, nil
+}
+
+// An asker asks the person at the terminal.
+type asker struct {
+	mu sync.Mutex
+	in *bufio.Reader
+	io stdio
+}
+
+// accept shows every path with its size, and asks.
+func (a *asker) accept(ctx context.Context, offer transfer.Offer) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	w := bufio.NewWriter(a.io.Err)
+	fmt.Fprintf(w, "%s offers %s, %s:\n", offer.Peer, count(offer.Totals.Files, "file"), formatBytes(offer.Totals.Bytes))
+	for i := range offer.Entries {
+		e := &offer.Entries[i]
+		switch {
+		case e.Kind == transfer.Dir:
+			fmt.Fprintf(w, "  %10s  %s/\n", "", safetext.Clean(e.Path))
+		case e.Kind == transfer.Symlink:
+			fmt.Fprintf(w, "  %10s  %s -> %s\n", "link", safetext.Clean(e.Path), safetext.Clean(e.Target))
+		case e.Size == transfer.UnknownSize:
+			fmt.Fprintf(w, "  %10s  %s\n", "?", safetext.Clean(e.Path))
+		default:
+			fmt.Fprintf(w, "  %10s  %s\n", formatBytes(e.Size), safetext.Clean(e.Path))
+		}
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	answer, err := a.ask(ctx, "accept? [y/N] ")
+	if err != nil {
+		return err
+	}
+	if answer != "y" && answer != "yes" {
+		return transfer.ErrDeclined
+	}
+	return nil
+}
+
+func (a *asker) conflict(ctx context.Context, c transfer.Conflict) (transfer.Overwrite, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	digest := func(d [32]byte) string {
+		if !c.Hashed {
+			return "not compared, the sizes differ"
+		}
+		return fmt.Sprintf("blake3 %x…", d[:8])
+	}
+	fmt.Fprintf(a.io.Err, "%s is there already, with other content:\n", safetext.Quote(c.Entry.Path))
+	fmt.Fprintf(a.io.Err, "  here  %12d bytes  %s  %s\n", c.Size, c.ModTime.Format("2006-01-02 15:04:05"), digest(c.Ours))
+	fmt.Fprintf(a.io.Err, "  new   %12d bytes  %s  %s\n", c.Entry.Size, c.Entry.ModTime.Format("2006-01-02 15:04:05"), digest(c.Digest))
+	for {
+		answer, err := a.ask(ctx, "[k]eep what is here, [r]eplace it, take both and re[n]ame the new one? ")
+		if err != nil {
+			return 0, err
+		}
+		switch answer {
+		case "k", "keep", "":
+			return transfer.OverwriteNever, nil
+		case "r", "replace":
+			return transfer.OverwriteAlways, nil
+		case "n", "rename":
+			return transfer.OverwriteRename, nil
+		}
+	}
+}
+
+// ask reads one line, or ends with ctx.
+func (a *asker) ask(ctx context.Context, question string) (string, error) {
+	fmt.Fprint(a.io.Err, question)
+	type line struct {
+		s   string
+		err error
+	}
+	got := make(chan line, 1)
+	go func() { // a read of a terminal cannot be interrupted; the process ends soon
+		s, err := a.in.ReadString('\n')
+		got <- line{s, err}
+	}()
+	select {
+	case l := <-got:
+		if l.err != nil && l.s == "" {
+			return "", transfer.ErrDeclined
+		}
+		return strings.ToLower(strings.TrimSpace(l.s)), nil
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
+}

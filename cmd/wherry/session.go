@@ -1,0 +1,210 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/wherry-net/wherry/socket/safetext"
+	"github.com/wherry-net/wherry/transfer"
+	"github.com/wherry-net/wherry/transfer/treehash"
+)
+
+// A session shows one transfer: it turns what the transfer package tells into
+// events, a bar and a summary.
+type session struct {
+	p       *printer
+	role    string // "send" or "receive"
+	verb    string
+	measure *measure
+
+	mu      sync.Mutex
+	started time.Time
+	sampled time.Time
+	totals  transfer.Totals
+}
+
+type startEvent struct {
+	Event     string `json:"event"`
+	Role      string `json:"role"`
+	Peer      string `json:"peer"`
+	Transport string `json:"transport"`
+	Encrypted bool   `json:"encrypted"`
+}
+
+type fileEvent struct {
+	Event  string `json:"event"`
+	Path   string `json:"path"`
+	Size   int64  `json:"size"`
+	BLAKE3 string `json:"blake3"`
+	Had    bool   `json:"had,omitempty"`
+}
+
+type rttSummary struct {
+	Min    float64 `json:"min"`
+	Median float64 `json:"median"`
+	P99    float64 `json:"p99"`
+}
+
+type doneEvent struct {
+	Event       string     `json:"event"`
+	Role        string     `json:"role"`
+	Peer        string     `json:"peer"`
+	Transport   string     `json:"transport"`
+	ARQ         string     `json:"arq"`
+	Encrypted   bool       `json:"encrypted"`
+	Files       int        `json:"files"`
+	Bytes       int64      `json:"bytes"`
+	Seconds     float64    `json:"seconds"`
+	GoodputBPS  float64    `json:"goodput_bps"`
+	Resumed     int64      `json:"resumed_bytes"`
+	PacketsSent int64      `json:"packets_sent"`
+	PacketsLost int64      `json:"packets_lost"`
+	Retransmits int64      `json:"retransmits"`
+	RTT         rttSummary `json:"rtt_ms"`
+	Limiter     string     `json:"limiter"`
+	Skipped     int        `json:"skipped"`
+	Failed      int        `json:"failed"`
+}
+
+func newSession(p *printer, role string, conn net.Conn) *session {
+	verb := "sending"
+	if role == "receive" {
+		verb = "receiving"
+	}
+	return &session{p: p, role: role, verb: verb, measure: startMeasure(conn), started: time.Now()}
+}
+
+// trace is what the transfer calls.
+func (s *session) trace() *transfer.Trace {
+	return &transfer.Trace{
+		Connected: func(peer string) {
+			s.p.Event(startEvent{"start", s.role, peer, "tcp", false})
+			s.p.Say("connected to %s", peer)
+			if s.role == "send" {
+				s.p.Say("waiting for the receiver to accept")
+			}
+		},
+		Listed: func(t transfer.Totals) {
+			s.mu.Lock()
+			s.totals = t
+			s.mu.Unlock()
+		},
+		Accepted: func(t transfer.Totals) {
+			total := t.Bytes
+			if t.Unknown {
+				total = -1
+			}
+			if t.Files > 0 {
+				s.p.startBar(s.verb, total)
+			}
+		},
+		Moved: func(e *transfer.Entry, n int) {
+			s.p.moved(e, n)
+			if now := time.Now(); now.Sub(s.sampled) > 20*time.Millisecond {
+				s.sampled = now
+				s.measure.sample()
+			}
+		},
+		Finished: func(e *transfer.Entry, d treehash.Digest, had bool) {
+			s.p.Event(fileEvent{"file", jsonName(e.Path), e.Size, fmt.Sprintf("%x", d[:]), had})
+		},
+		Closing: s.measure.stop,
+		Warning: s.p.Warn,
+	}
+}
+
+// done prints the summary, or what failed and what remains.
+func (s *session) done(r transfer.Result, err error) error {
+	s.p.stopBar()
+	if err != nil {
+		if r.Files > 0 || r.Left > 0 {
+			s.p.Say("%s", s.remains(r))
+		}
+		return s.p.fail(err)
+	}
+	limiter := s.measure.limiter(s.role == "send", r.Waited)
+	m := s.measure
+	moving := r.Elapsed - r.Waited.Peer
+	bps := 0.0
+	if moving > 0 {
+		bps = float64(r.Moved) * 8 / moving.Seconds()
+	}
+	s.p.Event(doneEvent{
+		Event: "done", Role: s.role, Peer: r.Peer, Transport: "tcp", ARQ: "kernel", Files: r.Files, Bytes: r.Bytes,
+		Seconds: r.Elapsed.Seconds(), GoodputBPS: bps, Resumed: r.Resumed,
+		PacketsSent: m.after.SegmentsSent - m.before.SegmentsSent,
+		PacketsLost: m.after.Retransmits - m.before.Retransmits,
+		Retransmits: m.after.Retransmits - m.before.Retransmits,
+		RTT:         summarise(m.rtts), Limiter: limiter, Skipped: r.Skipped, Failed: r.Failed,
+	})
+	verb := "sent"
+	if s.role == "receive" {
+		verb = "received"
+	}
+	line := fmt.Sprintf("%s %s, %s in %s", verb, count(r.Files, "file"), formatBytes(r.Bytes), formatDuration(r.Elapsed))
+	if r.Moved > 0 {
+		line += fmt.Sprintf(" (%s), limited by %s", formatRate(bps/8), limiter)
+	}
+	s.p.Say("%s; every file verified", line)
+	if r.Resumed > 0 {
+		s.p.Say("%s of it was here already (%s unchanged)", formatBytes(r.Resumed), count(r.Had, "file"))
+	}
+	if n := m.after.Retransmits - m.before.Retransmits; m.known && n > 0 {
+		s.p.Say("%s retransmitted, RTT %s", count(int(n), "segment"), formatDuration(m.after.RTT))
+	}
+	if r.Skipped > 0 {
+		s.p.Say("%s skipped", count(r.Skipped, "entry"))
+	}
+	if r.Kept > 0 {
+		s.p.Say("%s kept as it was there", count(r.Kept, "file"))
+	}
+	return nil
+}
+
+// remains tells what an early end left.
+func (s *session) remains(r transfer.Result) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	total := s.totals.Files
+	return fmt.Sprintf("%d of %s arrived, %d remain", r.Files, count(max(total, r.Files), "file"), max(0, total-r.Files))
+}
+
+func summarise(rtts []time.Duration) rttSummary {
+	if len(rtts) == 0 {
+		return rttSummary{}
+	}
+	sorted := slices.Sorted(slices.Values(rtts))
+	at := func(q float64) float64 {
+		return float64(sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]) / float64(time.Millisecond)
+	}
+	return rttSummary{at(0), at(0.5), at(0.99)}
+}
+
+// count is "1 file" or "3 files".
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	if noun == "entry" {
+		return fmt.Sprintf("%d entries", n)
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+func formatDuration(d time.Duration) string {
+	switch {
+	case d < time.Millisecond:
+		return d.Round(time.Microsecond).String()
+	case d < time.Second:
+		return d.Round(100 * time.Microsecond).String()
+	case d < time.Minute:
+		return d.Round(10 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}
+
+// quotePath is a path for a person.
+func quotePath(s string) string { return safetext.Quote(s) }

@@ -1,0 +1,537 @@
+package transfer
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/wherry-net/wherry/socket/safetext"
+	"github.com/wherry-net/wherry/transfer/treehash"
+)
+
+// A diskLander puts files into a directory. All names are resolved below the
+// os.Root of that directory, one component at a time: each directory is opened
+// from its parent's handle and checked to be a directory and no symbolic link,
+// and all that happens in it happens relative to that handle. So whoever swaps a
+// directory for a link meanwhile changes nothing outside.
+type diskLander struct {
+	root *os.Root
+	sync bool
+	fold caseRule
+
+	mu   sync.Mutex
+	dirs map[string]*dirHandle
+	lru  []string // paths in dirs, the least recently used first
+	made []*Entry // directories of the manifest, parents first
+	used map[string]bool
+}
+
+// A dirHandle is an open directory. It stays open while it is referred to.
+type dirHandle struct {
+	root *os.Root
+	refs int
+}
+
+// maxDirs is how many directories stay open for later.
+const maxDirs = 64
+
+func newDiskLander(root *os.Root, sync bool) *diskLander {
+	return &diskLander{root: root, sync: sync, fold: foldsCase(root), dirs: map[string]*dirHandle{}, used: map[string]bool{}}
+}
+
+func (l *diskLander) caseRule() caseRule { return l.fold }
+
+// foldsCase finds out whether names that differ in case are one file in root, by
+// making one.
+func foldsCase(root *os.Root) caseRule {
+	const lower, upper = ".wherry-case-probe", ".WHERRY-CASE-PROBE"
+	if err := root.Mkdir(lower, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return caseSensitive
+	}
+	defer func() { _ = root.Remove(lower) }()
+	a, err := root.Lstat(lower)
+	if err != nil {
+		return caseSensitive
+	}
+	b, err := root.Lstat(upper)
+	return caseRule(err == nil && os.SameFile(a, b))
+}
+
+func (l *diskLander) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, d := range l.dirs {
+		d.root.Close()
+	}
+	l.dirs = nil
+}
+
+// dir opens the directory at p ("." is the top). The caller releases it.
+func (l *diskLander) dir(p string) (*dirHandle, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.dirLocked(p)
+}
+
+func (l *diskLander) dirLocked(p string) (*dirHandle, error) {
+	if l.dirs == nil {
+		return nil, fs.ErrClosed
+	}
+	if d := l.dirs[p]; d != nil {
+		d.refs++
+		return d, nil
+	}
+	var root *os.Root
+	if p == "." {
+		r, err := l.root.OpenRoot(".")
+		if err != nil {
+			return nil, err
+		}
+		root = r
+	} else {
+		parent, err := l.dirLocked(path.Dir(p))
+		if err != nil {
+			return nil, err
+		}
+		root, err = openDir(parent.root, path.Base(p))
+		parent.refs--
+		if err != nil {
+			return nil, err
+		}
+	}
+	if len(l.lru) >= maxDirs {
+		l.evict()
+	}
+	d := &dirHandle{root: root, refs: 1}
+	l.dirs[p] = d
+	l.lru = append(l.lru, p)
+	return d, nil
+}
+
+// evict closes the directory that has been open longest among those that nobody
+// uses.
+func (l *diskLander) evict() {
+	for i, p := range l.lru {
+		if d := l.dirs[p]; d.refs == 0 && p != "." {
+			d.root.Close()
+			delete(l.dirs, p)
+			l.lru = append(l.lru[:i], l.lru[i+1:]...)
+			return
+		}
+	}
+}
+
+func (l *diskLander) release(d *dirHandle) {
+	l.mu.Lock()
+	d.refs--
+	l.mu.Unlock()
+}
+
+// errNotDir: something else has taken a directory's place.
+var errNotDir = errors.New("it is not a directory")
+
+// openDir opens the directory name in parent, and not what a link there points to.
+func openDir(parent *os.Root, name string) (*os.Root, error) {
+	sub, err := parent.OpenRoot(name)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := sub.Stat(".")
+	if err == nil {
+		var named fs.FileInfo
+		named, err = parent.Lstat(name)
+		if err == nil && (!named.IsDir() || !os.SameFile(opened, named)) {
+			err = errNotDir
+		}
+	}
+	if err != nil {
+		sub.Close()
+		return nil, err
+	}
+	return sub, nil
+}
+
+func landError(e *Entry, err error) error {
+	return fmt.Errorf("create %s: %w", safetext.Quote(e.Path), bare(err))
+}
+
+func (l *diskLander) room(n int64) error {
+	free, ok := freeSpace(l.root)
+	if ok && n > free {
+		return &RefusedError{Reason: fmt.Sprintf("the receiver has room for %d bytes, and %d are to come", free, n)}
+	}
+	return nil
+}
+
+func (l *diskLander) directory(e *Entry) error {
+	parent, err := l.dir(path.Dir(e.Path))
+	if err != nil {
+		return landError(e, err)
+	}
+	defer l.release(parent)
+	name := path.Base(e.Path)
+	err = parent.root.Mkdir(name, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		info, lerr := parent.root.Lstat(name)
+		if lerr == nil && !info.IsDir() {
+			return inTheWay(e, fileType(info.Mode()))
+		}
+		err = lerr
+	}
+	if err != nil {
+		return landError(e, err)
+	}
+	l.mu.Lock()
+	l.made = append(l.made, e)
+	l.mu.Unlock()
+	return nil
+}
+
+func fileType(m fs.FileMode) string {
+	switch {
+	case m.IsDir():
+		return "directory"
+	case m.IsRegular():
+		return "file"
+	}
+	return describeMode(m)
+}
+
+// look tells what is at e's place. What an earlier run left behind for it and
+// cannot be used is removed.
+func (l *diskLander) look(e *Entry) (existing, error) {
+	d, err := l.dir(path.Dir(e.Path))
+	if err != nil {
+		return existing{}, landError(e, err)
+	}
+	defer l.release(d)
+	name := path.Base(e.Path)
+	info, err := d.root.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return existing{}, nil
+	}
+	if err != nil {
+		return existing{}, landError(e, err)
+	}
+	if !info.Mode().IsRegular() {
+		return existing{}, inTheWay(e, fileType(info.Mode()))
+	}
+	return existing{present: true, size: info.Size(), modTime: info.ModTime(), digest: func() (treehash.Digest, error) {
+		return l.hash(e)
+	}}, nil
+}
+
+// hash is the digest of the file at e's place.
+func (l *diskLander) hash(e *Entry) (treehash.Digest, error) {
+	d, err := l.dir(path.Dir(e.Path))
+	if err != nil {
+		return treehash.Digest{}, landError(e, err)
+	}
+	defer l.release(d)
+	f, err := openRegular(d.root, path.Base(e.Path), os.O_RDONLY)
+	if err != nil {
+		return treehash.Digest{}, landError(e, err)
+	}
+	defer f.Close()
+	digest, err := hashFile(f)
+	if err != nil {
+		return digest, fmt.Errorf("read %s: %w", safetext.Quote(e.Path), bare(err))
+	}
+	return digest, nil
+}
+
+// hashFile is the digest of all of r.
+func hashFile(r io.Reader) (treehash.Digest, error) {
+	buf := make([]byte, treehash.GroupSize)
+	var cvs []treehash.CV
+	var first treehash.Digest
+	for i := int64(0); ; i++ {
+		n, err := io.ReadFull(r, buf)
+		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			return first, err
+		}
+		if i == 0 {
+			first = treehash.Sum(buf[:n])
+		}
+		if n > 0 {
+			cvs = append(cvs, treehash.Group(buf[:n], i))
+		}
+		if n < len(buf) {
+			if len(cvs) > 1 {
+				return treehash.Root(cvs), nil
+			}
+			return first, nil
+		}
+	}
+}
+
+// openRegular opens the regular file name in dir, and nothing that a link there
+// points to.
+func openRegular(dir *os.Root, name string, flag int) (*os.File, error) {
+	f, err := dir.OpenFile(name, flag|openNonblock, 0)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := f.Stat()
+	if err == nil {
+		var named fs.FileInfo
+		named, err = dir.Lstat(name)
+		if err == nil && (!named.Mode().IsRegular() || !os.SameFile(opened, named)) {
+			err = errors.New("it is not a regular file")
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func (l *diskLander) target(e *Entry, o Overwrite) (target, map[int64]treehash.CV, error) {
+	d, err := l.dir(path.Dir(e.Path))
+	if err != nil {
+		return nil, nil, landError(e, err)
+	}
+	t := &diskTarget{l: l, e: e, dir: d, name: path.Base(e.Path)}
+	if o == OverwriteRename {
+		if t.name, err = l.freeName(d.root, e.Path); err != nil {
+			l.release(d)
+			return nil, nil, landError(e, err)
+		}
+	}
+	have, err := t.resume()
+	if err != nil {
+		l.release(d)
+		return nil, nil, landError(e, err)
+	}
+	return t, have, nil
+}
+
+// freeName is a name like that of p which nothing has yet: "a (1).txt".
+func (l *diskLander) freeName(d *os.Root, p string) (string, error) {
+	dir, name := path.Split(p)
+	ext := path.Ext(name)
+	if ext == name {
+		ext = ""
+	}
+	stem := strings.TrimSuffix(name, ext)
+	for i := 1; i < 10000; i++ {
+		free := stem + " (" + strconv.Itoa(i) + ")" + ext
+		if len(free) > maxComponent {
+			return "", errors.New("its name is too long to be given another")
+		}
+		l.mu.Lock()
+		taken := l.used[dir+free]
+		l.used[dir+free] = true
+		l.mu.Unlock()
+		if taken {
+			continue
+		}
+		if _, err := d.Lstat(free); errors.Is(err, fs.ErrNotExist) {
+			return free, nil
+		} else if err != nil {
+			return "", err
+		}
+	}
+	return "", errors.New("all the names that it could get are taken")
+}
+
+func (l *diskLander) same(e *Entry) error {
+	d, err := l.dir(path.Dir(e.Path))
+	if err != nil {
+		return landError(e, err)
+	}
+	defer l.release(d)
+	name := path.Base(e.Path)
+	f, err := openRegular(d.root, name, os.O_RDONLY)
+	if err != nil {
+		return landError(e, err)
+	}
+	defer f.Close()
+	if err := setAttributes(f, d.root, name, e); err != nil {
+		return landError(e, err)
+	}
+	removeLeftovers(d.root, name)
+	return nil
+}
+
+// removeLeftovers removes what an earlier run may have left of a file that is
+// whole now.
+func removeLeftovers(d *os.Root, name string) {
+	for _, n := range []string{sideName(name, partSuffix), sideName(name, journalSuffix)} {
+		if info, err := d.Lstat(n); err == nil && info.Mode().IsRegular() {
+			_ = d.Remove(n)
+		}
+	}
+}
+
+// setAttributes gives a file its entry's mode and time.
+func setAttributes(f *os.File, d *os.Root, name string, e *Entry) error {
+	if info, err := f.Stat(); err != nil || info.Mode().Perm() != e.Mode {
+		if err := f.Chmod(e.Mode); err != nil {
+			return err
+		}
+	}
+	if e.Size == UnknownSize {
+		return nil // a pipe has no time; now is right
+	}
+	return setTime(f, d, name, e.ModTime)
+}
+
+// sideName is the name of a file that stands beside name while it is unfinished.
+func sideName(name, suffix string) string {
+	if len(name)+len(suffix) <= maxComponent {
+		return name + suffix
+	}
+	h := fnv.New64a()
+	h.Write([]byte(name))
+	return name[:maxComponent-len(suffix)-18] + "~" + fmt.Sprintf("%016x", h.Sum64()) + suffix
+}
+
+// commit flushes a batch of files side by side, renames them, and then flushes
+// each of their directories once.
+func (l *diskLander) commit(batch []finished) {
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, 4)
+	for i := range batch {
+		f := &batch[i]
+		t, ok := f.in.out.(*diskTarget)
+		if !ok {
+			continue
+		}
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			if f.status != statusDone {
+				t.discard()
+				return
+			}
+			if err := t.commit(f.in.size()); err != nil {
+				f.status, f.text = statusFailed, bare(err).Error()
+			}
+		})
+	}
+	wg.Wait()
+	flushed := map[*dirHandle]error{}
+	for i := range batch {
+		t, ok := batch[i].in.out.(*diskTarget)
+		if !ok {
+			continue
+		}
+		if batch[i].status == statusDone && l.sync {
+			err, done := flushed[t.dir]
+			if !done {
+				err = syncDir(t.dir.root)
+				flushed[t.dir] = err
+			}
+			if err != nil {
+				batch[i].status, batch[i].text = statusFailed, bare(err).Error()
+			}
+		}
+	}
+	for i := range batch {
+		if t, ok := batch[i].in.out.(*diskTarget); ok {
+			l.release(t.dir)
+		}
+	}
+}
+
+// finish creates links, now that everything that could have been written through
+// one is written, and gives directories their modes and times, the deepest first.
+func (l *diskLander) finish(entries []Entry, o Overwrite) error {
+	for i := range entries {
+		if entries[i].Kind == Symlink {
+			if err := l.symlink(&entries[i], o); err != nil {
+				return err
+			}
+		}
+	}
+	for i := len(l.made) - 1; i >= 0; i-- {
+		e := l.made[i]
+		d, err := l.dir(e.Path)
+		if err != nil {
+			return landError(e, err)
+		}
+		err = finishDir(d.root, e, l.sync)
+		l.release(d)
+		if err != nil {
+			return landError(e, err)
+		}
+	}
+	if l.sync {
+		if err := syncDir(l.root); err != nil {
+			return fmt.Errorf("flush the target directory: %w", bare(err))
+		}
+	}
+	return nil
+}
+
+func (l *diskLander) symlink(e *Entry, o Overwrite) error {
+	d, err := l.dir(path.Dir(e.Path))
+	if err != nil {
+		return landError(e, err)
+	}
+	defer l.release(d)
+	name := path.Base(e.Path)
+	if info, err := d.root.Lstat(name); err == nil {
+		if got, err := d.root.Readlink(name); err == nil && got == e.Target {
+			return nil
+		}
+		switch {
+		case info.IsDir():
+			return inTheWay(e, "directory")
+		case o == OverwriteNever:
+			return nil
+		case o == OverwriteRename:
+			if name, err = l.freeName(d.root, e.Path); err != nil {
+				return landError(e, err)
+			}
+		case o != OverwriteAlways:
+			return inTheWay(e, fileType(info.Mode()))
+		}
+	}
+	part := sideName(name, partSuffix)
+	_ = d.root.Remove(part)
+	if err := d.root.Symlink(e.Target, part); err != nil {
+		return landError(e, err)
+	}
+	setLinkTime(d.root, part, e.ModTime)
+	if err := d.root.Rename(part, name); err != nil {
+		_ = d.root.Remove(part)
+		return landError(e, err)
+	}
+	return nil
+}
+
+func finishDir(d *os.Root, e *Entry, sync bool) error {
+	f, err := d.Open(".")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if sync {
+		if err := syncFile(f); err != nil {
+			return err
+		}
+	}
+	if err := f.Chmod(e.Mode); err != nil {
+		return err
+	}
+	return setTime(f, d, ".", e.ModTime)
+}
+
+func syncDir(d *os.Root) error {
+	f, err := d.Open(".")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return syncFile(f)
+}

@@ -1,0 +1,28 @@
+//go:build !unix
+
+package transfer
+
+import (
+	"os"
+	"time"
+)
+
+// freeSpace is not known here; a full disk is told when it is met.
+func freeSpace(*os.Root) (int64, bool) { return 0, false }
+
+// lockFile relies on the system, which does not let a file be opened twice for
+// writing.
+func lockFile(*os.File) bool { return true }
+
+func setTime(_ *os.File, d *os.Root, name string, t time.Time) error { return d.Chtimes(name, t, t) }
+
+// setLinkTime: links have no settable time here.
+func setLinkTime(*os.Root, string, time.Time) {}
+
+// syncFile flushes files; directories cannot be flushed here, nor need they be.
+func syncFile(f *os.File) error {
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return nil
+	}
+	return f.Sync()
+}

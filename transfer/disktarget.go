@@ -1,0 +1,188 @@
+package transfer
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+
+	"github.com/wherry-net/wherry/transfer/treehash"
+)
+
+// A diskTarget is one file being collected: content goes into a file beside its
+// final name, called NAME.wherry-part, and for large files a journal,
+// NAME.wherry-journal, tells which of its groups are there for good.
+type diskTarget struct {
+	l    *diskLander
+	e    *Entry
+	dir  *dirHandle
+	name string // final
+	part string // where it is collected
+
+	mu      sync.Mutex
+	file    *os.File // nil until the first byte
+	journal *journal // nil for small files and pipes
+	done    bool
+}
+
+// journalFrom is the size from which a broken transfer is worth continuing.
+const journalFrom = 4 * treehash.GroupSize
+
+// resume opens what an earlier run left of the file and checks which groups are
+// good. What cannot be used is removed.
+func (t *diskTarget) resume() (map[int64]treehash.CV, error) {
+	t.part = sideName(t.name, partSuffix)
+	info, err := t.dir.root.Lstat(t.part)
+	if errors.Is(err, fs.ErrNotExist) {
+		_ = t.dir.root.Remove(sideName(t.name, journalSuffix))
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if info.Mode().IsRegular() {
+		f, err := openRegular(t.dir.root, t.part, os.O_RDWR)
+		if err == nil && !lockFile(f) {
+			// Somebody else is collecting a file of this name right now.
+			f.Close()
+			t.part = sideName(t.name, fmt.Sprintf(".%s%s", rand.Text()[:8], partSuffix))
+			return nil, nil
+		}
+		if err == nil && t.e.Size >= journalFrom {
+			j, have := openJournal(t.dir.root, sideName(t.name, journalSuffix), f, t.e.Size)
+			if len(have) > 0 {
+				t.file, t.journal = f, j
+				j.sync = t.l.sync
+				return have, nil
+			}
+		}
+		if err == nil {
+			f.Close()
+		}
+	}
+	_ = t.dir.root.Remove(sideName(t.name, journalSuffix))
+	return nil, t.dir.root.Remove(t.part)
+}
+
+// open is the file to write to, made when it is needed.
+func (t *diskTarget) open() (*os.File, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.file != nil {
+		return t.file, nil
+	}
+	if t.done {
+		return nil, fs.ErrClosed
+	}
+	f, err := t.dir.root.OpenFile(t.part, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		t.part = sideName(t.name, fmt.Sprintf(".%s%s", rand.Text()[:8], partSuffix))
+		f, err = t.dir.root.OpenFile(t.part, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	}
+	if err != nil {
+		return nil, err
+	}
+	lockFile(f)
+	if t.e.Size >= journalFrom && t.part == sideName(t.name, partSuffix) {
+		// Without a journal the transfer works too; it just cannot be continued.
+		t.journal, _ = createJournal(t.dir.root, sideName(t.name, journalSuffix), f, t.e.Size)
+		if t.journal != nil {
+			t.journal.sync = t.l.sync
+		}
+	}
+	t.file = f
+	return f, nil
+}
+
+func (t *diskTarget) writeAt(p []byte, offset int64) error {
+	f, err := t.open()
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(p, offset)
+	return err
+}
+
+func (t *diskTarget) landed(group int64, cv treehash.CV) {
+	t.mu.Lock()
+	j := t.journal
+	t.mu.Unlock()
+	if j != nil {
+		j.add(group, cv)
+	}
+}
+
+// commit makes the file durable and gives it its name.
+func (t *diskTarget) commit(size int64) error {
+	f, err := t.open() // an empty file has not been opened yet
+	if err != nil {
+		return err
+	}
+	t.mu.Lock()
+	t.done = true
+	j := t.journal
+	t.file, t.journal = nil, nil
+	t.mu.Unlock()
+	if j != nil {
+		j.close()
+	}
+	err = func() error {
+		defer f.Close()
+		if j != nil {
+			if err := f.Truncate(size); err != nil {
+				return err
+			}
+		}
+		if err := setAttributes(f, t.dir.root, t.part, t.e); err != nil {
+			return err
+		}
+		if t.l.sync {
+			return syncFile(f)
+		}
+		return nil
+	}()
+	if err == nil {
+		err = t.dir.root.Rename(t.part, t.name)
+	}
+	if err != nil {
+		_ = t.dir.root.Remove(t.part)
+	}
+	if j != nil {
+		j.remove()
+	}
+	return err
+}
+
+// discard removes what there is.
+func (t *diskTarget) discard() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.done = true
+	if t.journal != nil {
+		t.journal.close()
+		t.journal.remove()
+	}
+	if t.file != nil {
+		t.file.Close()
+		_ = t.dir.root.Remove(t.part)
+	}
+	t.file, t.journal = nil, nil
+}
+
+// abandon keeps a file that a later run can continue, and removes others.
+func (t *diskTarget) abandon() {
+	t.mu.Lock()
+	j, f := t.journal, t.file
+	t.mu.Unlock()
+	if j == nil || f == nil || !j.keep() {
+		t.discard()
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.done = true
+	f.Close()
+	t.file, t.journal = nil, nil
+}

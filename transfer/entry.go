@@ -1,0 +1,117 @@
+package transfer
+
+import (
+	"encoding/binary"
+	"io/fs"
+	"time"
+)
+
+// A Kind is what an entry of a manifest is.
+type Kind byte
+
+const (
+	File    Kind = 1
+	Dir     Kind = 2
+	Symlink Kind = 3
+)
+
+func (k Kind) String() string {
+	switch k {
+	case File:
+		return "file"
+	case Dir:
+		return "directory"
+	case Symlink:
+		return "symbolic link"
+	}
+	return "unknown kind"
+}
+
+// UnknownSize is the size of a file that is read from a pipe.
+const UnknownSize = -1
+
+// An Entry is one file, directory or symbolic link of a transfer.
+type Entry struct {
+	Path    string      // slash-separated, relative, in the bytes of the sender's file system
+	Kind    Kind        //
+	Mode    fs.FileMode // permission bits only: no setuid, setgid, sticky
+	Size    int64       // bytes, for files; UnknownSize for a pipe
+	ModTime time.Time   //
+	Target  string      // of a symbolic link: relative, inside the tree
+}
+
+// Bounds on what a manifest may hold, checked before memory is taken.
+const (
+	maxPath      = 4096    // bytes of a path or link target, as PATH_MAX
+	maxComponent = 255     // bytes of one name, as NAME_MAX
+	maxDepth     = 255     // names in a path
+	maxEntries   = 1 << 22 // entries in a transfer
+	maxSize      = 1 << 60 // bytes of a file
+	minEntry     = 1 + 1 + 1 + 1 + 1 + 1 + 1
+)
+
+func (e *Entry) append(b []byte) []byte {
+	b = append(b, byte(e.Kind))
+	b = binary.AppendUvarint(b, uint64(e.Mode&fs.ModePerm))
+	b = binary.AppendVarint(b, e.ModTime.Unix())
+	b = binary.AppendUvarint(b, uint64(e.ModTime.Nanosecond()))
+	b = binary.AppendUvarint(b, uint64(e.Size+1))
+	b = appendBytes(b, []byte(e.Path))
+	return appendBytes(b, []byte(e.Target))
+}
+
+// decodeManifest calls yield for every entry of a manifest frame. It checks
+// what can be checked of an entry alone; manifest.add checks the rest.
+func decodeManifest(p []byte, yield func(Entry) error) error {
+	d := decoder{b: p}
+	for len(d.b) > 0 {
+		e := Entry{Kind: Kind(d.byte())}
+		mode := d.uvarint()
+		sec := d.varint()
+		nsec := d.count("a modification time's nanoseconds", 999_999_999)
+		size := d.uvarint()
+		e.Path = string(d.bytes("a path", maxPath))
+		e.Target = string(d.bytes("a link target", maxPath))
+		if d.err != nil {
+			return d.err
+		}
+		e.Mode = fs.FileMode(mode & uint64(fs.ModePerm))
+		e.ModTime = time.Unix(sec, int64(nsec))
+		e.Size = int64(size) - 1
+		switch {
+		case e.Kind != File && e.Kind != Dir && e.Kind != Symlink:
+			return &EntryError{e.Path, "unknown kind of entry"}
+		case mode > uint64(fs.ModePerm):
+			return &EntryError{e.Path, "its mode has more than permission bits (setuid, setgid or sticky)"}
+		case size > maxSize+1:
+			return &EntryError{e.Path, "its size is not possible"}
+		case e.Kind != File && size != 1:
+			return &EntryError{e.Path, "a size for something that is not a file"}
+		case (e.Kind == Symlink) != (e.Target != ""):
+			return &EntryError{e.Path, "a link target where none belongs, or none where one does"}
+		}
+		if err := yield(e); err != nil {
+			return err
+		}
+	}
+	return d.done()
+}
+
+// manifestEnd closes a manifest: what the sender counted.
+type manifestEnd struct {
+	Entries uint64
+	Bytes   uint64 // of files whose size is known
+	Skipped uint64 // devices, sockets, FIFOs, links that leave the tree
+}
+
+func (m manifestEnd) encode() []byte {
+	b := binary.AppendUvarint(nil, m.Entries)
+	b = binary.AppendUvarint(b, m.Bytes)
+	return binary.AppendUvarint(b, m.Skipped)
+}
+
+func decodeManifestEnd(p []byte) (manifestEnd, error) {
+	d := decoder{b: p}
+	m := manifestEnd{d.uvarint(), d.uvarint(), d.uvarint()}
+	return m, d.done()
+}

@@ -1,0 +1,390 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/wherry-net/wherry/transfer/treehash"
+)
+
+// A feeder turns decisions into frames: several producers read and hash files
+// side by side and fill buffers, which the connection's writer takes. A buffer
+// holds either one group of a large file or many small files with their ends,
+// so neither a round trip nor a system call is spent on a file.
+//
+//	decisions -> queue -> producers (read, hash) -> ready -> writer
+type feeder struct {
+	src     *Source
+	sent    func(fileEnd) // called before the end can reach the peer
+	warn    func(e *Entry, text string)
+
+	free  chan []byte // buffers: what bounds the memory
+	ready chan batch
+
+	mu     sync.Mutex
+	wake   *sync.Cond
+	queue  []job
+	have   map[int]map[int64]treehash.CV // groups that the receiver has, by entry, until its job is queued
+	big    *bigFile                      // the large file whose groups are being handed out
+	closed bool                          // no more jobs will come
+	ended  bool                          // the transfer ended: producers stop
+}
+
+// A job is one file to send, or to hash only.
+type job struct {
+	entry   int
+	e       *Entry
+	compare bool
+	have    map[int64]treehash.CV
+}
+
+// A batch is a buffer of whole frames, with the content bytes in it by entry.
+type batch struct {
+	frames []byte
+	moved  []moved
+}
+
+type moved struct{ entry, n int }
+
+const (
+	// smallFile is the size up to which a file shares a buffer with others.
+	smallFile = 128 << 10
+	// bufferSize holds one group with its header and the file's end.
+	bufferSize = treehash.GroupSize + 512
+	// packSize is the fill at which a buffer of small files is sent: large
+	// enough that system calls do not matter, small enough that the peer has
+	// something to do soon.
+	packSize = 256 << 10
+)
+
+func newFeeder(src *Source, buffers int) *feeder {
+	f := &feeder{src: src, free: make(chan []byte, buffers), ready: make(chan batch, buffers), have: map[int]map[int64]treehash.CV{}}
+	f.wake = sync.NewCond(&f.mu)
+	for range buffers {
+		f.free <- make([]byte, 0, bufferSize)
+	}
+	return f
+}
+
+func (f *feeder) push(j job) {
+	f.mu.Lock()
+	j.have = f.have[j.entry]
+	delete(f.have, j.entry)
+	f.queue = append(f.queue, j)
+	f.mu.Unlock()
+	f.wake.Signal()
+}
+
+// know keeps which groups of an entry the receiver has, until the entry's job
+// is pushed.
+func (f *feeder) know(entry int, group int64, cvs []treehash.CV) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m := f.have[entry]
+	if m == nil {
+		m = map[int64]treehash.CV{}
+		f.have[entry] = m
+	}
+	for i, cv := range cvs {
+		m[group+int64(i)] = cv
+	}
+}
+
+// close tells that no more jobs will come; stop, that producers must end.
+func (f *feeder) close() { f.mu.Lock(); f.closed = true; f.mu.Unlock(); f.wake.Broadcast() }
+func (f *feeder) stop()  { f.mu.Lock(); f.ended = true; f.mu.Unlock(); f.wake.Broadcast() }
+
+// run starts n producers and closes ready when all is read.
+func (f *feeder) run(ctx context.Context, n int) error {
+	stop := context.AfterFunc(ctx, f.stop)
+	defer stop()
+	var wg sync.WaitGroup
+	errs := make([]error, n)
+	for i := range n {
+		wg.Go(func() { errs[i] = f.produce(ctx) })
+	}
+	wg.Wait()
+	close(f.ready)
+	return errors.Join(errs...)
+}
+
+// A task is what a producer does next: a group of a large file, or a first small
+// file of a buffer.
+type task struct {
+	group *bigFile
+	index int64
+	job   job
+}
+
+// next waits for a task. With only set, it does not wait, and gives small files
+// alone: what else fits into a buffer that has some already.
+func (f *feeder) next(only bool) (task, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for {
+		if f.ended {
+			return task{}, false
+		}
+		if b := f.big; b != nil && !only {
+			i := b.next
+			b.next++
+			if b.next == b.groups {
+				f.big = nil
+				f.wake.Broadcast()
+			}
+			return task{group: b, index: i}, true
+		}
+		if len(f.queue) > 0 && f.big == nil {
+			j := f.queue[0]
+			if small := j.e.Size >= 0 && j.e.Size <= smallFile; only && !small {
+				return task{}, false
+			}
+			f.queue = f.queue[1:]
+			if len(f.queue) == 0 {
+				f.queue = nil
+			}
+			return task{job: j}, true
+		}
+		if f.closed || only {
+			return task{}, false
+		}
+		f.wake.Wait()
+	}
+}
+
+func (f *feeder) produce(ctx context.Context) error {
+	for {
+		t, ok := f.next(false)
+		if !ok {
+			return nil
+		}
+		b := batch{}
+		select {
+		case b.frames = <-f.free:
+		case <-ctx.Done():
+			return nil
+		}
+		var err error
+		if t.group != nil {
+			err = f.group(t.group, t.index, &b)
+		} else {
+			err = f.file(ctx, t.job, &b)
+			for err == nil && len(b.frames) < packSize {
+				more, ok := f.next(true)
+				if !ok {
+					break
+				}
+				err = f.file(ctx, more.job, &b)
+			}
+		}
+		if err != nil {
+			return err
+		}
+		if !f.hand(ctx, b) {
+			return nil
+		}
+	}
+}
+
+// hand gives a filled buffer to the writer, who recycles it.
+func (f *feeder) hand(ctx context.Context, b batch) bool {
+	if len(b.frames) == 0 {
+		f.recycle(b)
+		return true
+	}
+	select {
+	case f.ready <- b:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (f *feeder) recycle(b batch) { f.free <- b.frames[:0] }
+
+// file starts a file: a small one is put into b whole, a large one becomes the
+// source of groups for all producers, a pipe is read to its end here.
+func (f *feeder) file(ctx context.Context, j job, b *batch) error {
+	e := j.e
+	if e.Size == UnknownSize {
+		return f.stream(ctx, j, e, b)
+	}
+	file, err := f.src.open(e)
+	if err != nil {
+		f.fail(j, 0, err, b)
+		return nil
+	}
+	info, err := file.Stat()
+	if err != nil {
+		file.Close()
+		f.fail(j, 0, err, b)
+		return nil
+	}
+	size := min(info.Size(), e.Size) // what the receiver accepted, should it have grown
+	if size > smallFile {
+		f.mu.Lock()
+		for f.big != nil && !f.ended { // another producer opened one at the same time
+			f.wake.Wait()
+		}
+		big := &bigFile{job: j, e: e, file: file, size: size, groups: treehash.Groups(size), info: info}
+		big.left.Store(big.groups)
+		big.cvs = make([]treehash.CV, big.groups)
+		f.big = big
+		f.mu.Unlock()
+		f.wake.Broadcast()
+		return nil
+	}
+	defer file.Close()
+	start := len(b.frames)
+	frames := append(b.frames, make([]byte, frameHeader+dataHeader+int(size))...)
+	content := frames[start+frameHeader+dataHeader:]
+	n, err := io.ReadFull(file, content)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		f.fail(j, 0, err, b)
+		return nil
+	}
+	content = content[:n]
+	f.changed(file, info, e)
+	end := fileEnd{Entry: j.entry, Size: int64(n), Digest: treehash.Sum(content)}
+	switch {
+	case j.compare:
+		end.Status = statusHash
+	case n > 0 && !has(j.have, 0, treehash.CV(end.Digest)):
+		putDataHeader(frames[start:], j.entry, 0, n)
+		b.frames = frames[:start+frameHeader+dataHeader+n]
+		b.moved = append(b.moved, moved{j.entry, n})
+		end.Sent = int64(n)
+	}
+	f.end(end, b)
+	return nil
+}
+
+func (f *feeder) end(end fileEnd, b *batch) {
+	f.sent(end)
+	b.frames = end.append(b.frames)
+}
+
+// has reports whether the receiver has group i with exactly this content. For a
+// file of one group the digest stands in for the chaining value.
+func has(have map[int64]treehash.CV, i int64, cv treehash.CV) bool {
+	got, ok := have[i]
+	return ok && got == cv
+}
+
+// fail tells the receiver that a file cannot be read; its receipt tells the user.
+func (f *feeder) fail(j job, sent int64, err error, b *batch) {
+	text := bare(err).Error()
+	f.end(fileEnd{Entry: j.entry, Status: statusFailed, Sent: sent, Text: text}, b)
+}
+
+// changed warns of a file that was written while it was read: what the receiver
+// gets is whole and verified, but may be of two minds.
+func (f *feeder) changed(file *os.File, before os.FileInfo, e *Entry) {
+	after, err := file.Stat()
+	if err == nil && (after.Size() != before.Size() || !after.ModTime().Equal(before.ModTime())) {
+		f.warn(e, "it changed while it was sent")
+	}
+}
+
+// stream sends a pipe: one producer reads it in order to its end.
+func (f *feeder) stream(ctx context.Context, j job, e *Entry, b *batch) error {
+	in := f.src.pipe(e)
+	var cvs []treehash.CV
+	var size int64
+	var digest treehash.Digest
+	for i := int64(0); ; i++ {
+		start := len(b.frames)
+		frames := append(b.frames, make([]byte, frameHeader+dataHeader+treehash.GroupSize)...)
+		content := frames[start+frameHeader+dataHeader:]
+		n, err := io.ReadFull(in, content)
+		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			f.fail(j, size, err, b)
+			return nil
+		}
+		last := err != nil
+		content = content[:n]
+		switch {
+		case i == 0 && last:
+			digest = treehash.Sum(content)
+		case i == 0: // a full group that may turn out to be the whole file
+			digest = treehash.Sum(content)
+			cvs = append(cvs, treehash.Group(content, i))
+		case n > 0:
+			cvs = append(cvs, treehash.Group(content, i))
+		}
+		if n > 0 {
+			putDataHeader(frames[start:], j.entry, size, n)
+			b.frames = frames[:start+frameHeader+dataHeader+n]
+			b.moved = append(b.moved, moved{j.entry, n})
+			size += int64(n)
+		}
+		if last {
+			if len(cvs) > 1 {
+				digest = treehash.Root(cvs)
+			}
+			f.end(fileEnd{Entry: j.entry, Size: size, Sent: size, Digest: digest}, b)
+			return nil
+		}
+		if !f.hand(ctx, *b) {
+			return context.Cause(ctx)
+		}
+		select {
+		case frames := <-f.free:
+			*b = batch{frames: frames}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// group reads and hashes one group of a large file into b.
+func (f *feeder) group(g *bigFile, i int64, b *batch) error {
+	offset := i * treehash.GroupSize
+	n := int(min(treehash.GroupSize, g.size-offset))
+	frames := b.frames[:frameHeader+dataHeader+n]
+	content := frames[frameHeader+dataHeader:]
+	got, err := g.file.ReadAt(content, offset)
+	if got < n {
+		if err == nil || errors.Is(err, io.EOF) {
+			err = fmt.Errorf("it became shorter while it was sent")
+		}
+		g.failed.CompareAndSwap(nil, &err)
+	} else if g.failed.Load() == nil {
+		cv := treehash.CV{}
+		if g.groups == 1 {
+			cv = treehash.CV(treehash.Sum(content))
+		} else {
+			cv = treehash.Group(content, i)
+		}
+		g.cvs[i] = cv
+		if !g.job.compare && !has(g.job.have, i, cv) {
+			putDataHeader(frames, g.job.entry, offset, n)
+			b.frames = frames
+			b.moved = append(b.moved, moved{g.job.entry, n})
+			g.sent.Add(int64(n))
+		}
+	}
+	if g.left.Add(-1) > 0 {
+		return nil
+	}
+	// This was the last group to be read: the file's end follows.
+	defer g.file.Close()
+	if err := g.failed.Load(); err != nil {
+		f.fail(g.job, g.sent.Load(), *err, b)
+		return nil
+	}
+	f.changed(g.file, g.info, g.e)
+	end := fileEnd{Entry: g.job.entry, Size: g.size, Sent: g.sent.Load(), Digest: treehash.Digest(g.cvs[0])}
+	if g.job.compare {
+		end.Status = statusHash
+	}
+	if g.groups > 1 {
+		end.Digest = treehash.Root(g.cvs)
+	}
+	f.end(end, b)
+	return nil
+}

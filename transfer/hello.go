@@ -1,0 +1,97 @@
+package transfer
+
+import "fmt"
+
+// The protocol's versions that this package speaks. Both ends use the largest
+// that both know.
+const (
+	minVersion = 1
+	maxVersion = 1
+)
+
+// preamble opens every connection, in both directions. Its last byte is
+// preambleHello, and frames follow; or preambleRefusal, and a reason byte
+// follows and then nothing. It is the same eight bytes in every version, so that
+// even an end that expects encryption can tell what it met.
+const (
+	preamble        = "WHERRY/1"
+	preambleHello   = 'H'
+	preambleRefusal = 'E'
+)
+
+// Reasons in a refusal.
+const (
+	refusalNeedsCode  = 1 // this end expects a code, the other is plain
+	refusalNeedsPlain = 2 // this end is plain, the other expects a code
+)
+
+type role byte
+
+const (
+	roleSender   role = 1
+	roleReceiver role = 2
+)
+
+func (r role) String() string {
+	if r == roleSender {
+		return "sender"
+	}
+	return "receiver"
+}
+
+// features are bits that an end sets for what it can do; a feature is used only
+// if both set it. Unknown bits are ignored.
+type features uint64
+
+const (
+	// featureRanges: the receiver's decisions may carry the chaining values of
+	// groups that it has, and the sender sends only the others.
+	featureRanges features = 1 << iota
+	// featureSequential: this end needs each file's bytes in order (it writes
+	// to a pipe, or reads from one).
+	featureSequential
+)
+
+// A sessionID names a transfer across its connections.
+type sessionID [16]byte
+
+// hello is the first frame of either end.
+type hello struct {
+	Min, Max uint64
+	Role     role
+	Features features
+	Session  sessionID // chosen by the sender; zero from a receiver
+}
+
+func (h hello) encode() []byte {
+	b := []byte{byte(h.Min), byte(h.Max), byte(h.Role)}
+	for s := 56; s >= 0; s -= 8 {
+		b = append(b, byte(h.Features>>s))
+	}
+	return append(b, h.Session[:]...)
+}
+
+// decodeHello accepts bytes after the fields it knows: later versions may add
+// some.
+func decodeHello(p []byte) (hello, error) {
+	d := decoder{b: p}
+	h := hello{Min: uint64(d.byte()), Max: uint64(d.byte()), Role: role(d.byte())}
+	h.Features = features(d.uint64())
+	copy(h.Session[:], d.fixed(len(h.Session)))
+	if d.err != nil {
+		return hello{}, d.err
+	}
+	if h.Role != roleSender && h.Role != roleReceiver {
+		return hello{}, protocolErrorf("hello with the role %d", h.Role)
+	}
+	return h, nil
+}
+
+// agree is the version that both ends speak.
+func agree(ours, theirs hello) (uint64, error) {
+	v := min(ours.Max, theirs.Max)
+	if v < ours.Min || v < theirs.Min {
+		return 0, &RemoteError{Message: fmt.Sprintf("it speaks protocol versions %d to %d, this end %d to %d; update the older one", theirs.Min, theirs.Max, ours.Min, ours.Max)}
+	}
+	return v, nil
+}

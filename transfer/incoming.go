@@ -1,0 +1,175 @@
+package transfer
+
+import (
+	"sync"
+
+	"github.com/wherry-net/wherry/transfer/treehash"
+)
+
+// An incoming is a file on its way: which groups are here, and where they go.
+// Several landers may work on it at once.
+type incoming struct {
+	entry     int
+	e         *Entry
+	out       target
+	comparing bool // only the sender's digest is awaited so far
+	resumed   int64
+
+	mu       sync.Mutex
+	groups   map[int64]treehash.CV // here, by number; zero while being written
+	had      map[int64]bool        // of them, those from an earlier run, which may be sent anew
+	first    treehash.Digest       // of group 0 as a file of its own
+	received int64                 // bytes of pieces
+	busy     int                   // pieces being written
+	end      *fileEnd
+	failed   string // why it cannot be written; the rest of its pieces is dropped
+}
+
+// A target takes a file's content.
+type target interface {
+	// writeAt may be called by several landers at once.
+	writeAt(p []byte, offset int64) error
+	// landed tells that a whole group has been written.
+	landed(group int64, cv treehash.CV)
+	// abandon keeps or removes what there is of a file that will not be finished.
+	abandon()
+}
+
+func newIncoming(entry int, e *Entry, out target) *incoming {
+	return &incoming{entry: entry, e: e, out: out, groups: map[int64]treehash.CV{}}
+}
+
+// piece hashes and writes one piece, which must be a whole group, and reports
+// whether the file is complete now. Only what the peer must not do is an error:
+// a disk that fails is kept for the verdict.
+func (in *incoming) piece(p piece, content []byte, maxSize int64) (complete bool, err error) {
+	g := p.offset / treehash.GroupSize
+	in.mu.Lock()
+	_, twice := in.groups[g]
+	switch {
+	case in.comparing:
+		err = protocolErrorf("content of a file that was only to be compared")
+	case p.offset%treehash.GroupSize != 0:
+		err = protocolErrorf("a piece that does not begin where a hash group does")
+	case twice && !in.had[g]:
+		err = protocolErrorf("a piece of a file came twice")
+	case in.e.Size >= 0 && p.offset+int64(p.length) > in.e.Size:
+		err = &EntryError{in.e.Path, "more content came than was announced"}
+	case in.e.Size == UnknownSize && maxSize > 0 && p.offset+int64(p.length) > maxSize:
+		err = &RefusedError{Reason: "more content than the receiver takes"}
+	}
+	if err != nil {
+		in.mu.Unlock()
+		return false, err
+	}
+	if in.had[g] {
+		delete(in.had, g)
+		in.resumed -= int64(p.length)
+	}
+	in.groups[g] = treehash.CV{}
+	in.busy++
+	write := in.failed == ""
+	in.mu.Unlock()
+
+	var cv treehash.CV
+	var first treehash.Digest
+	var failure string
+	if write {
+		if g == 0 {
+			first = treehash.Sum(content)
+		}
+		if g != 0 || p.length == treehash.GroupSize {
+			cv = treehash.Group(content, g)
+		}
+		if werr := in.out.writeAt(content, p.offset); werr != nil {
+			failure = bare(werr).Error()
+		} else {
+			in.out.landed(g, cv)
+		}
+	}
+
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.busy--
+	in.received += int64(p.length)
+	in.groups[g] = cv
+	if g == 0 {
+		in.first = first
+	}
+	if failure != "" && in.failed == "" {
+		in.failed = failure
+	}
+	return in.complete(), nil
+}
+
+// ended takes the file's end.
+func (in *incoming) ended(end fileEnd) (complete bool, err error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	switch {
+	case in.end != nil:
+		return false, protocolErrorf("a file ended twice")
+	case in.comparing:
+		return false, protocolErrorf("the end of a file that was only to be compared")
+	case in.e.Size >= 0 && end.Size > in.e.Size:
+		return false, &EntryError{in.e.Path, "it ended longer than was announced"}
+	}
+	in.end = &end
+	return in.complete(), nil
+}
+
+// complete reports that nothing more will come; in.mu is held.
+func (in *incoming) complete() bool {
+	return in.end != nil && in.busy == 0 && in.received >= in.end.Sent
+}
+
+// size is the file's length after its end has come.
+func (in *incoming) size() int64 {
+	if in.end != nil {
+		return in.end.Size
+	}
+	return max(0, in.e.Size)
+}
+
+// verdict compares what is here with what the sender read.
+func (in *incoming) verdict() (status byte, digest treehash.Digest, text string) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	switch {
+	case in.end.Status == statusFailed:
+		return statusFailed, digest, in.end.Text
+	case in.failed != "":
+		return statusFailed, digest, in.failed
+	}
+	digest, ok := in.digest()
+	if !ok || digest != in.end.Digest || in.received != in.end.Sent {
+		return statusMissing, digest, ""
+	}
+	return statusDone, digest, ""
+}
+
+// digest is that of the groups that are here, if they are all of the file.
+func (in *incoming) digest() (d treehash.Digest, ok bool) {
+	size := in.end.Size
+	n := treehash.Groups(size)
+	if size == 0 {
+		return treehash.Sum(nil), len(in.groups) == 0
+	}
+	if n == 1 {
+		_, ok := in.groups[0]
+		return in.first, ok
+	}
+	cvs := make([]treehash.CV, n)
+	for i := range cvs {
+		if cvs[i], ok = in.groups[int64(i)]; !ok {
+			return d, false
+		}
+	}
+	return treehash.Root(cvs), true
+}
+
+func (in *incoming) abandon() {
+	if in.out != nil {
+		in.out.abandon()
+	}
+}

@@ -1,0 +1,259 @@
+package transfer
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// DefaultTimeout is how long a connection may be silent. The other end sends at
+// least a ping every quarter of it, so silence means that it is gone.
+const DefaultTimeout = 12 * time.Second
+
+// A link is one connection that carries frames: whole frames are written under a
+// lock, silence is noticed, and the first error is kept in the peer's words if
+// the peer said why.
+type link struct {
+	conn    net.Conn
+	timeout time.Duration
+	br      *bufio.Reader
+
+	wmu       sync.Mutex
+	lastWrite atomic.Int64 // UnixNano; what the pinger looks at
+	closed    atomic.Bool
+}
+
+const readBuffer = 256 << 10
+
+func newLink(conn net.Conn, timeout time.Duration) *link {
+	if timeout <= 0 {
+		timeout = DefaultTimeout
+	}
+	l := &link{conn: conn, timeout: timeout}
+	l.br = bufio.NewReaderSize(silenceReader{l}, readBuffer)
+	return l
+}
+
+// silenceReader gives every read of the connection the link's deadline.
+type silenceReader struct{ l *link }
+
+func (s silenceReader) Read(p []byte) (int, error) {
+	_ = s.l.conn.SetReadDeadline(time.Now().Add(s.l.timeout))
+	return s.l.conn.Read(p)
+}
+
+// write sends bufs, which must be whole frames.
+func (l *link) write(bufs ...[]byte) error {
+	l.wmu.Lock()
+	defer l.wmu.Unlock()
+	// A peer may be busy (its disk flushes) and still be alive, which its pings
+	// show and the reading side watches; so writing is given longer than silence.
+	_ = l.conn.SetWriteDeadline(time.Now().Add(4 * l.timeout))
+	for _, b := range bufs {
+		if _, err := l.conn.Write(b); err != nil {
+			return l.explain("sending to", err)
+		}
+	}
+	l.lastWrite.Store(time.Now().UnixNano())
+	return nil
+}
+
+// frame sends one frame with a short payload.
+func (l *link) frame(t frameType, payload []byte) error {
+	return l.write(appendFrame(make([]byte, 0, frameHeader+len(payload)), t, payload))
+}
+
+// next reads the next frame's header, answering for pings by itself. An error
+// frame becomes the error that it tells of.
+func (l *link) next() (frameType, int, error) {
+	for {
+		t, n, err := readFrameHeader(l.br)
+		if err != nil {
+			return 0, 0, l.explain("receiving from", err)
+		}
+		switch t {
+		case framePing:
+			if n != 0 {
+				return 0, 0, protocolErrorf("a ping with a payload")
+			}
+		case frameError:
+			p, err := l.payload(n)
+			if err != nil {
+				return 0, 0, err
+			}
+			return 0, 0, decodeError(p)
+		default:
+			return t, n, nil
+		}
+	}
+}
+
+// payload reads n bytes, which the caller holds to a bound.
+func (l *link) payload(n int) ([]byte, error) {
+	p := make([]byte, n)
+	return p, l.read(p)
+}
+
+func (l *link) read(p []byte) error {
+	if _, err := io.ReadFull(l.br, p); err != nil {
+		return l.explain("receiving from", err)
+	}
+	return nil
+}
+
+// explain gives an error of the connection its meaning and the peer's address.
+func (l *link) explain(doing string, err error) error {
+	var p *ProtocolError
+	if errors.As(err, &p) {
+		return err
+	}
+	addr := l.conn.RemoteAddr()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("%s %v: %w for %v", doing, addr, ErrPeerSilent, l.timeout)
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%s %v: %w: it closed the connection", doing, addr, ErrLost)
+	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	return fmt.Errorf("%s %v: %w: %w", doing, addr, ErrLost, err)
+}
+
+// keepAlive sends a ping whenever nothing else was sent for a quarter of the
+// timeout, until ctx ends.
+func (l *link) keepAlive(ctx context.Context) {
+	every := l.timeout / 4
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	ping := appendFrame(nil, framePing, nil)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			if now.Sub(time.Unix(0, l.lastWrite.Load())) < every {
+				continue
+			}
+			if l.wmu.TryLock() { // else something is being sent right now
+				_ = l.conn.SetWriteDeadline(now.Add(l.timeout))
+				_, _ = l.conn.Write(ping) // the reading side tells of a lost connection
+				l.wmu.Unlock()
+			}
+		}
+	}
+}
+
+// goodbye closes the connection so that the peer gets all that was written: it
+// ends the sending half and waits a moment for the peer to close too, since
+// closing with unread bytes would reset the connection and destroy what is on
+// its way. If err is not nil, the peer is told of it first.
+func (l *link) goodbye(err error) {
+	if l.closed.Swap(true) {
+		return
+	}
+	defer l.conn.Close()
+	deadline := time.Now().Add(500 * time.Millisecond)
+	_ = l.conn.SetDeadline(deadline) // also frees the lock from a blocked writer
+	if err != nil && !lost(err) {
+		l.wmu.Lock()
+		_, werr := l.conn.Write(appendFrame(nil, frameError, encodeError(err)))
+		l.wmu.Unlock()
+		if werr != nil {
+			return
+		}
+	}
+	half, ok := l.conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, l.conn, 64<<20)
+}
+
+// lost reports whether err means that nobody is there to talk to.
+func lost(err error) bool {
+	return errors.Is(err, ErrLost) || errors.Is(err, ErrPeerSilent)
+}
+
+// open exchanges preamble and hello. Both ends speak at once, so it costs one
+// round trip.
+func (l *link) open(ours hello) (theirs hello, err error) {
+	out := append([]byte(preamble), preambleHello)
+	if err := l.write(appendFrame(out, frameHello, ours.encode())); err != nil {
+		return hello{}, err
+	}
+	var first [len(preamble) + 1]byte
+	if err := l.read(first[:1]); err != nil {
+		return hello{}, err
+	}
+	if first[0] == tlsHandshake {
+		// The peer opened TLS: tell it, in the clear, that this end is plain.
+		_ = l.write(refusal(refusalNeedsPlain))
+		return hello{}, fmt.Errorf("%w: the peer %v expects a code, this end was started with --plain", ErrPlainMismatch, l.conn.RemoteAddr())
+	}
+	if err := l.read(first[1:]); err != nil {
+		return hello{}, err
+	}
+	if !bytes.Equal(first[:len(preamble)], []byte(preamble)) {
+		return hello{}, protocolErrorf("it does not speak wherry's protocol")
+	}
+	switch first[len(preamble)] {
+	case preambleHello:
+	case preambleRefusal:
+		var reason [1]byte
+		if err := l.read(reason[:]); err != nil {
+			return hello{}, err
+		}
+		return hello{}, refusalError(reason[0], l.conn.RemoteAddr())
+	default:
+		return hello{}, protocolErrorf("an unknown opening")
+	}
+	t, n, err := l.next()
+	if err != nil {
+		return hello{}, err
+	}
+	if t != frameHello {
+		return hello{}, protocolErrorf("a %v frame where the hello belongs", t)
+	}
+	p, err := l.payload(n)
+	if err != nil {
+		return hello{}, err
+	}
+	if theirs, err = decodeHello(p); err != nil {
+		return hello{}, err
+	}
+	if _, err := agree(ours, theirs); err != nil {
+		return hello{}, err
+	}
+	if theirs.Role == ours.Role {
+		return hello{}, &RefusedError{Reason: fmt.Sprintf("both ends are the %v", ours.Role)}
+	}
+	return theirs, nil
+}
+
+// tlsHandshake is the first byte of a TLS client's first record (RFC 8446,
+// section 5.1).
+const tlsHandshake = 0x16
+
+func refusal(reason byte) []byte {
+	return append([]byte(preamble), preambleRefusal, reason)
+}
+
+func refusalError(reason byte, addr net.Addr) error {
+	switch reason {
+	case refusalNeedsCode:
+		return fmt.Errorf("%w: the peer %v expects a code, this end was started with --plain", ErrPlainMismatch, addr)
+	case refusalNeedsPlain:
+		return fmt.Errorf("%w: the peer %v was started with --plain, this end expects a code", ErrPlainMismatch, addr)
+	}
+	return protocolErrorf("a refusal with the reason %d", reason)
+}

@@ -1,0 +1,330 @@
+package transfer
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/wherry-net/wherry/socket/safetext"
+	"github.com/wherry-net/wherry/transfer/treehash"
+)
+
+// Overwrite says what becomes of a file whose name is taken at the receiver by
+// one with other content. Files that are equal are never sent, and an unfinished
+// one of ours is continued, whatever Overwrite is.
+type Overwrite int
+
+const (
+	OverwriteAsk    Overwrite = iota // ask Conflict; without it, refuse
+	OverwriteNever                   // keep what is there
+	OverwriteRename                  // give the new one another name: "a (1).txt"
+	OverwriteAlways                  // replace what is there
+)
+
+// A Conflict is a file that is there already, with other content.
+type Conflict struct {
+	Entry   Entry // the sender's
+	Digest  treehash.Digest
+	Size    int64 // ours
+	ModTime time.Time
+	Ours    treehash.Digest
+	Hashed  bool // both digests are known; with other sizes nobody computes them
+}
+
+// An existing is what a lander found at an entry's place.
+type existing struct {
+	present bool
+	size    int64
+	modTime time.Time
+	digest  func() (treehash.Digest, error)
+}
+
+// A lander is where files go: a directory, or a pipe.
+type lander interface {
+	caseRule() caseRule
+	// room is an error if there is none for n more bytes.
+	room(n int64) error
+	// directory creates a directory that is not there.
+	directory(e *Entry) error
+	// look tells what is at an entry's place.
+	look(e *Entry) (existing, error)
+	// target is where the entry's content will be collected, with the groups
+	// that an earlier run left there.
+	target(e *Entry, o Overwrite) (target, map[int64]treehash.CV, error)
+	// same brings the mode and time of an equal file up to date.
+	same(e *Entry) error
+	// commit gives finished files their names, durably; failures go into the
+	// batch.
+	commit(batch []finished)
+	// finish creates links and sets what directories are to look like.
+	finish(entries []Entry, o Overwrite) error
+	close()
+}
+
+// planEntries decides on entries as they come, or after the question.
+func (r *receiver) planEntries(ctx context.Context) error {
+	var (
+		out         decisions
+		next        int
+		accepted    = r.o.Accept == nil
+		complete    bool
+		outstanding int
+		ended       bool
+	)
+	out.link = r.link
+	for p := range r.plan {
+		if ctx.Err() != nil {
+			continue
+		}
+		if p.compared != nil {
+			outstanding--
+			if err := r.compared(ctx, *p.compared, &out); err != nil {
+				return err
+			}
+		} else {
+			complete = complete || p.complete
+			if complete {
+				if err := r.accept(ctx, &accepted); err != nil {
+					return err
+				}
+			}
+			if !accepted {
+				continue
+			}
+			for ; next < p.upTo; next++ {
+				comparing, err := r.planEntry(ctx, next, &out)
+				if err != nil {
+					return err
+				}
+				if comparing {
+					outstanding++
+				}
+			}
+		}
+		if err := out.flush(); err != nil {
+			return err
+		}
+		if complete && outstanding == 0 && !ended {
+			ended = true
+			r.mu.Lock()
+			if r.trace.Accepted != nil {
+				r.trace.Accepted(r.asked)
+			}
+			r.mu.Unlock()
+			if err := r.link.frame(frameDecisionsEnd, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// accept asks, once, when the manifest is complete, and looks for room.
+func (r *receiver) accept(ctx context.Context, accepted *bool) error {
+	r.mu.Lock()
+	offer := Offer{Peer: r.result.Peer, Entries: r.entries, Totals: r.totals}
+	r.mu.Unlock()
+	if err := r.landing.room(offer.Totals.Bytes - r.landed()); err != nil {
+		return err
+	}
+	if *accepted {
+		return nil
+	}
+	*accepted = true
+	asked := time.Now()
+	err := r.o.Accept(ctx, offer)
+	r.mu.Lock()
+	r.result.Waited.Peer += time.Since(asked)
+	r.mu.Unlock()
+	return err
+}
+
+// landed is how many bytes this transfer has written already.
+func (r *receiver) landed() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.result.Moved
+}
+
+func (r *receiver) entry(i int) *Entry {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return &r.entries[i]
+}
+
+// planEntry decides on one entry, or asks for its digest to decide by.
+func (r *receiver) planEntry(ctx context.Context, i int, out *decisions) (comparing bool, err error) {
+	e := r.entry(i)
+	switch e.Kind {
+	case Dir:
+		if err := r.landing.directory(e); err != nil {
+			return false, err
+		}
+		return false, out.add(decision{Verb: verbSkip, First: i, Count: 1})
+	case Symlink:
+		return false, out.add(decision{Verb: verbSkip, First: i, Count: 1})
+	}
+	found, err := r.landing.look(e)
+	if err != nil {
+		return false, err
+	}
+	switch {
+	case !found.present:
+		return false, r.want(i, e, OverwriteNever, out)
+	case found.size == e.Size:
+		in := newIncoming(i, e, nil)
+		in.comparing = true
+		r.mu.Lock()
+		r.files[i] = in
+		r.mu.Unlock()
+		return true, out.add(decision{Verb: verbCompare, First: i, Count: 1})
+	}
+	return false, r.conflict(ctx, i, Conflict{Entry: *e, Size: found.size, ModTime: found.modTime}, out)
+}
+
+// want asks for an entry's content.
+func (r *receiver) want(i int, e *Entry, o Overwrite, out *decisions) error {
+	t, have, err := r.landing.target(e, o)
+	if err != nil {
+		return err
+	}
+	in := newIncoming(i, e, t)
+	in.had = map[int64]bool{}
+	for g, cv := range have {
+		in.groups[g] = cv
+		in.had[g] = true
+		in.resumed += min(treehash.GroupSize, e.Size-g*treehash.GroupSize)
+	}
+	r.mu.Lock()
+	r.files[i] = in
+	r.asked.count(e)
+	r.mu.Unlock()
+	if err := out.have(i, have); err != nil {
+		return err
+	}
+	return out.add(decision{Verb: verbSend, First: i, Count: 1})
+}
+
+// compared decides on a file that is here in the same size, now that the
+// sender's digest is known.
+func (r *receiver) compared(ctx context.Context, end fileEnd, out *decisions) error {
+	in, err := r.incoming(end.Entry)
+	if err != nil {
+		return err
+	}
+	found, err := r.landing.look(in.e)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	delete(r.files, end.Entry)
+	r.mu.Unlock()
+	if !found.present || found.size != end.Size {
+		return r.want(end.Entry, in.e, OverwriteNever, out)
+	}
+	ours, err := found.digest()
+	if err != nil {
+		return err
+	}
+	if ours != end.Digest {
+		return r.conflict(ctx, end.Entry, Conflict{Entry: *in.e, Digest: end.Digest, Size: found.size, ModTime: found.modTime, Ours: ours, Hashed: true}, out)
+	}
+	if err := r.landing.same(in.e); err != nil {
+		return err
+	}
+	in.resumed = end.Size
+	return r.report([]finished{{in: in, status: statusHad, digest: ours}})
+}
+
+// conflict decides on a file that is here with other content.
+func (r *receiver) conflict(ctx context.Context, i int, c Conflict, out *decisions) error {
+	o := r.o.Overwrite
+	if o == OverwriteAsk && r.o.Conflict != nil {
+		var err error
+		if o, err = r.o.Conflict(ctx, c); err != nil {
+			return err
+		}
+	}
+	e := r.entry(i)
+	switch o {
+	case OverwriteRename, OverwriteAlways:
+		return r.want(i, e, o, out)
+	case OverwriteNever:
+		r.mu.Lock()
+		r.result.Kept++
+		if r.trace.Warning != nil {
+			r.trace.Warning(e.Path, "kept what was there")
+		}
+		r.mu.Unlock()
+		return out.add(decision{Verb: verbSkip, First: i, Count: 1})
+	}
+	return r.report([]finished{{in: newIncoming(i, e, nil), status: statusRefused,
+		text: "another file of that name is there (--overwrite says what to do)"}})
+}
+
+// decisions collects decisions into frames.
+type decisions struct {
+	link *link
+	buf  []byte
+	last decision
+}
+
+func (d *decisions) add(c decision) error {
+	if d.last.Count > 0 && c.Verb == d.last.Verb && c.First == d.last.First+d.last.Count {
+		d.last.Count++
+		return nil
+	}
+	if d.last.Count > 0 {
+		d.buf = d.last.append(d.buf)
+	}
+	d.last = c
+	if len(d.buf) > maxControl/2 {
+		return d.flush()
+	}
+	return nil
+}
+
+// have tells of groups that are here, in runs.
+func (d *decisions) have(i int, have map[int64]treehash.CV) error {
+	for g := int64(0); len(have) > 0; g++ {
+		if _, ok := have[g]; !ok {
+			continue
+		}
+		run := decision{Verb: verbHave, First: i, Group: g}
+		for len(run.CVs) < maxHave {
+			cv, ok := have[g]
+			if !ok {
+				break
+			}
+			run.CVs = append(run.CVs, cv)
+			delete(have, g)
+			g++
+		}
+		if err := d.flush(); err != nil {
+			return err
+		}
+		if err := d.link.frame(frameDecisions, run.append(nil)); err != nil {
+			return err
+		}
+		g--
+	}
+	return nil
+}
+
+func (d *decisions) flush() error {
+	if d.last.Count > 0 {
+		d.buf = d.last.append(d.buf)
+		d.last = decision{}
+	}
+	if len(d.buf) == 0 {
+		return nil
+	}
+	err := d.link.frame(frameDecisions, d.buf)
+	d.buf = d.buf[:0]
+	return err
+}
+
+// inTheWay refuses an entry whose place is taken by something else.
+func inTheWay(e *Entry, what string) error {
+	return &EntryError{e.Path, fmt.Sprintf("a %s is in the way", safetext.Clean(what))}
+}

@@ -1,0 +1,547 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/wherry-net/wherry/transfer/treehash"
+)
+
+// ReceiveOptions say where files go and who decides. Either Dir or Output is
+// needed.
+type ReceiveOptions struct {
+	// Dir is where entries are created. Everything goes through it; nothing
+	// outside is read or changed.
+	Dir *os.Root
+	// Output takes the content of a single file instead.
+	Output io.Writer
+	// Accept is asked before anything is created; ErrDeclined says no. If it
+	// is nil everything is accepted, and then walking, deciding and sending
+	// overlap.
+	Accept func(ctx context.Context, offer Offer) error
+	// Overwrite says what to do where another file is already.
+	Overwrite Overwrite
+	// Conflict is asked where Overwrite is OverwriteAsk; if it is nil, such a
+	// file is refused.
+	Conflict func(ctx context.Context, c Conflict) (Overwrite, error)
+	// MaxSize bounds the bytes of a transfer; 0 means no bound.
+	MaxSize int64
+	// NoSync leaves it to the system when bytes reach the disk: faster, and a
+	// receipt then does not survive a power cut.
+	NoSync bool
+	// Timeout is how long the peer may be silent; DefaultTimeout if zero.
+	Timeout time.Duration
+	// Trace is told what happens; it may be nil.
+	Trace *Trace
+}
+
+// An Offer is a complete manifest, before anything was created.
+type Offer struct {
+	Peer    string
+	Entries []Entry
+	Totals  Totals
+}
+
+// Receive takes a transfer from conn, which it closes. It returns without error
+// when everything that was accepted is on disk under its final name, verified,
+// and the sender knows.
+func Receive(ctx context.Context, conn net.Conn, o ReceiveOptions) (Result, error) {
+	r := &receiver{o: o, link: newLink(conn, o.Timeout), trace: o.Trace, files: map[int]*incoming{}}
+	if r.trace == nil {
+		r.trace = &Trace{}
+	}
+	err := r.run(ctx)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.result.Left = len(r.files)
+	return r.result, err
+}
+
+// A receiver is one transfer:
+//
+//	peer ──manifest──▶ planner ──decisions──▶ peer ──data, ends──▶ reader ──▶ landers ──▶ committer ──receipts──▶ peer
+//
+// The reader never waits for a person or for one file's disk: it checks frames
+// and hands them on. Landers hash and write pieces; the committer makes batches
+// of finished files durable, renames them and reports.
+type receiver struct {
+	o       ReceiveOptions
+	link    *link
+	trace   *Trace
+	landing lander
+	ctx     context.Context
+
+	free   chan []byte   // buffers for content: what bounds the memory
+	pieces chan pieces   // reader to landers
+	commit chan finished // landers to committer
+	plan   chan planned  // reader to planner
+
+	mu      sync.Mutex // guards what follows, and keeps calls of trace apart
+	entries []Entry
+	totals  Totals
+	files   map[int]*incoming // decided to be sent or compared, and not yet reported
+	asked   Totals
+	result  Result
+	failure string
+	damaged *VerifyError // the first file that arrived with another digest
+	start   time.Time
+}
+
+// pieces is a buffer of content with what it is.
+type pieces struct {
+	buf   []byte
+	items []item
+}
+
+// An item is a piece with its content, or a file's end.
+type item struct {
+	piece
+	content []byte
+	end     *fileEnd
+}
+
+// planned is what the planner works on: entries up to a number, and whether the
+// manifest is complete; or a file whose digest at the sender is known now.
+type planned struct {
+	upTo     int
+	complete bool
+	compared *fileEnd
+}
+
+func (r *receiver) run(ctx context.Context) error {
+	defer r.link.conn.Close()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	r.ctx = ctx
+	unblock := context.AfterFunc(ctx, func() { r.link.goodbye(reason(ctx)) })
+	defer unblock()
+
+	ours := hello{Min: minVersion, Max: maxVersion, Role: roleReceiver, Features: featureRanges}
+	workers := min(4, runtime.GOMAXPROCS(0))
+	if r.o.Output != nil {
+		ours.Features |= featureSequential
+		workers = 1
+	}
+	if _, err := r.link.open(ours); err != nil {
+		if cause := reason(ctx); cause != nil {
+			return cause
+		}
+		r.link.goodbye(err)
+		return err
+	}
+	r.start = time.Now()
+	r.result.Peer = r.link.conn.RemoteAddr().String()
+	if r.trace.Connected != nil {
+		r.trace.Connected(r.result.Peer)
+	}
+	buffers := workers + 4
+	r.free = make(chan []byte, buffers)
+	for range buffers {
+		r.free <- make([]byte, 0, treehash.GroupSize)
+	}
+	r.pieces = make(chan pieces, buffers)
+	r.commit = make(chan finished, maxCommit)
+	r.plan = make(chan planned, 64)
+	if r.o.Output != nil {
+		r.landing = &pipeLander{w: r.o.Output}
+	} else {
+		r.landing = newDiskLander(r.o.Dir, !r.o.NoSync)
+	}
+	defer r.landing.close()
+
+	var wg, landers sync.WaitGroup
+	task := func(wg *sync.WaitGroup, f func() error) {
+		wg.Go(func() {
+			if err := f(); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	wg.Go(func() { r.link.keepAlive(ctx) })
+	task(&wg, func() error { return r.planEntries(ctx) })
+	for range workers {
+		task(&landers, func() error { return r.land(ctx) })
+	}
+	committed := make(chan struct{})
+	task(&wg, func() error { defer close(committed); return r.commitFiles(ctx) })
+
+	err := r.read(ctx)
+	close(r.pieces)
+	close(r.plan)
+	landers.Wait()
+	close(r.commit)
+	<-committed
+	if err == nil && ctx.Err() == nil {
+		err = r.finish()
+	}
+	if cause := reason(ctx); cause != nil && (err == nil || lost(err) || errors.Is(err, context.Canceled)) {
+		err = cause
+	}
+	if r.trace.Closing != nil {
+		r.trace.Closing()
+	}
+	r.link.goodbye(err)
+	cancel(err)
+	wg.Wait()
+	r.abandon()
+	r.result.Elapsed = time.Since(r.start)
+	return err
+}
+
+// read takes frames off the connection until the sender has finished.
+func (r *receiver) read(ctx context.Context) error {
+	m := newManifest(runtime.GOOS, r.landing.caseRule())
+	listed := false
+	var fill pieces
+	flush := func() error {
+		if len(fill.items) == 0 {
+			return nil
+		}
+		select {
+		case r.pieces <- fill:
+			fill = pieces{}
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	send := func(p planned) error {
+		select {
+		case r.plan <- p:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	mark := time.Now()
+	for {
+		// Hand over what is there before waiting for more.
+		if r.link.br.Buffered() == 0 {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+		t, n, err := r.link.next()
+		if err != nil {
+			return err
+		}
+		if t == frameData {
+			var h [dataHeader]byte
+			if n < dataHeader {
+				return protocolErrorf("a data frame of %d bytes", n)
+			}
+			if err := r.link.read(h[:]); err != nil {
+				return err
+			}
+			p, err := decodeDataHeader(h[:], n)
+			if err != nil {
+				return err
+			}
+			if _, err := r.incoming(p.entry); err != nil {
+				return err
+			}
+			if cap(fill.buf)-len(fill.buf) < p.length {
+				if err := flush(); err != nil {
+					return err
+				}
+			}
+			if fill.buf == nil {
+				waiting := time.Now()
+				select {
+				case fill.buf = <-r.free:
+				case <-ctx.Done():
+					return context.Cause(ctx)
+				}
+				r.result.Waited.Network += waiting.Sub(mark)
+				mark = time.Now()
+				r.result.Waited.Disk += mark.Sub(waiting)
+			}
+			start := len(fill.buf)
+			fill.buf = fill.buf[:start+p.length]
+			content := fill.buf[start:]
+			if err := r.link.read(content); err != nil {
+				return err
+			}
+			fill.items = append(fill.items, item{piece: p, content: content})
+			if len(fill.buf) >= packSize {
+				if err := flush(); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		p, err := r.link.payload(n)
+		if err != nil {
+			return err
+		}
+		switch {
+		case t == frameManifest && !listed:
+			err = decodeManifest(p, func(e Entry) error { return r.list(m, e) })
+			if err == nil {
+				err = send(planned{upTo: len(r.entries)})
+			}
+		case t == frameManifestEnd && !listed:
+			listed = true
+			var end manifestEnd
+			if end, err = decodeManifestEnd(p); err == nil {
+				if end.Entries != uint64(len(r.entries)) {
+					return protocolErrorf("the manifest has %d entries, its end says %d", len(r.entries), end.Entries)
+				}
+				r.mu.Lock()
+				r.totals.Skipped = int(min(end.Skipped, 1<<31))
+				r.result.Skipped = r.totals.Skipped
+				if r.trace.Listed != nil {
+					r.trace.Listed(r.totals)
+				}
+				r.mu.Unlock()
+				err = send(planned{upTo: len(r.entries), complete: true})
+			}
+		case t == frameEnd:
+			var end fileEnd
+			if end, err = decodeFileEnd(p); err != nil {
+				return err
+			}
+			var in *incoming
+			if in, err = r.incoming(end.Entry); err != nil {
+				return err
+			}
+			if end.Status == statusHash {
+				if !in.comparing {
+					return protocolErrorf("a digest that was not asked for")
+				}
+				err = send(planned{compared: &end})
+				break
+			}
+			fill.items = append(fill.items, item{piece: piece{entry: end.Entry}, end: &end})
+		case t == frameFinish && n == 0:
+			return flush()
+		default:
+			err = protocolErrorf("an unexpected %v frame", t)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// list takes one entry of the manifest.
+func (r *receiver) list(m *manifest, e Entry) error {
+	if err := m.add(e); err != nil {
+		return err
+	}
+	if r.o.Output != nil && (e.Kind != File || len(r.entries) > 0) {
+		return &RefusedError{Reason: "more than one file, where one was to go to standard output"}
+	}
+	if r.o.MaxSize > 0 && (m.bytes > r.o.MaxSize || e.Size == UnknownSize && r.o.Output == nil && r.o.MaxSize < m.bytes) {
+		return &RefusedError{Reason: fmt.Sprintf("more than the %d bytes that the receiver takes", r.o.MaxSize)}
+	}
+	r.mu.Lock()
+	r.entries = append(r.entries, e)
+	r.totals.count(&e)
+	r.mu.Unlock()
+	return nil
+}
+
+// incoming is the state of a file that was asked for.
+func (r *receiver) incoming(entry int) (*incoming, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	in := r.files[entry]
+	if in == nil {
+		return nil, protocolErrorf("content of a file that was not asked for")
+	}
+	return in, nil
+}
+
+// land hashes and writes pieces.
+func (r *receiver) land(ctx context.Context) error {
+	for p := range r.pieces {
+		if ctx.Err() == nil {
+			for _, it := range p.items {
+				if err := r.landItem(it); err != nil {
+					return err
+				}
+			}
+		}
+		if p.buf != nil {
+			r.free <- p.buf[:0]
+		}
+	}
+	return nil
+}
+
+func (r *receiver) landItem(it item) error {
+	in, err := r.incoming(it.entry)
+	if err != nil {
+		return err
+	}
+	var complete bool
+	if it.end != nil {
+		complete, err = in.ended(*it.end)
+	} else {
+		r.moved(in, len(it.content))
+		complete, err = in.piece(it.piece, it.content, r.o.MaxSize)
+	}
+	if err != nil || !complete {
+		return err
+	}
+	status, digest, text := in.verdict()
+	select {
+	case r.commit <- finished{in: in, status: status, digest: digest, text: text}:
+		return nil
+	case <-r.ctx.Done():
+		return context.Cause(r.ctx)
+	}
+}
+
+func (r *receiver) moved(in *incoming, n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.result.Moved += int64(n)
+	if r.trace.Moved != nil {
+		r.trace.Moved(in.e, n)
+	}
+}
+
+// finished is a file whose bytes are all there, or never will be.
+type finished struct {
+	in     *incoming
+	status byte
+	digest treehash.Digest
+	text   string
+}
+
+// maxCommit is how many finished files are made durable together: each holds a
+// descriptor until then.
+const maxCommit = 256
+
+// commitFiles takes whatever has finished meanwhile as one batch: flush all,
+// rename all, flush the directories, then tell the sender.
+func (r *receiver) commitFiles(ctx context.Context) error {
+	batch := make([]finished, 0, maxCommit)
+	for f := range r.commit {
+		batch = append(batch[:0], f)
+	gather:
+		for len(batch) < maxCommit {
+			select {
+			case f, ok := <-r.commit:
+				if !ok {
+					break gather
+				}
+				batch = append(batch, f)
+			default:
+				break gather
+			}
+		}
+		if ctx.Err() != nil {
+			continue // the rest is for abandon
+		}
+		r.landing.commit(batch)
+		if err := r.report(batch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// report sends the receipts of a batch.
+func (r *receiver) report(batch []finished) error {
+	var out []byte
+	r.mu.Lock()
+	for _, f := range batch {
+		out = receipt{Entry: f.in.entry, Status: f.status, Digest: f.digest, Text: f.text}.append(out)
+		delete(r.files, f.in.entry)
+		r.count(f)
+	}
+	r.mu.Unlock()
+	for len(out) > 0 {
+		// A batch of receipts with long texts may not fit into one frame; cut
+		// between receipts is found by sending singly then.
+		if len(out) <= maxControl {
+			return r.link.frame(frameReceipts, out)
+		}
+		for _, f := range batch {
+			b := receipt{Entry: f.in.entry, Status: f.status, Digest: f.digest, Text: f.text}.append(nil)
+			if err := r.link.frame(frameReceipts, b); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return nil
+}
+
+// count books one file; r.mu is held.
+func (r *receiver) count(f finished) {
+	e := f.in.e
+	switch f.status {
+	case statusDone, statusHad:
+		r.result.Files++
+		r.result.Bytes += f.in.size()
+		r.result.Resumed += f.in.resumed
+		if f.status == statusHad {
+			r.result.Had++
+		}
+		if r.trace.Finished != nil {
+			r.trace.Finished(e, f.digest, f.status == statusHad)
+		}
+		return
+	case statusMissing:
+		if r.damaged == nil {
+			r.damaged = &VerifyError{e.Path}
+		}
+		f.text = (&VerifyError{e.Path}).Error()
+	case statusRefused:
+		r.result.Refused++
+	}
+	r.result.Failed++
+	if r.failure == "" {
+		r.failure = describeFailure(e, f.text)
+	}
+	if r.trace.Warning != nil {
+		r.trace.Warning(e.Path, f.text)
+	}
+}
+
+// finish ends a transfer whose content has all come: links, then the modes and
+// times of directories, which writing into them has changed.
+func (r *receiver) finish() error {
+	r.mu.Lock()
+	left, entries := len(r.files), r.entries
+	r.mu.Unlock()
+	if left > 0 {
+		return protocolErrorf("it finished with %d files outstanding", left)
+	}
+	if err := r.landing.finish(entries, r.o.Overwrite); err != nil {
+		return err
+	}
+	if err := r.link.frame(frameDone, nil); err != nil {
+		return err
+	}
+	if r.damaged != nil {
+		return r.damaged
+	}
+	if r.result.Refused > 0 {
+		return &RefusedError{Reason: r.failure}
+	}
+	if r.result.Failed > 0 {
+		return &IncompleteError{Failed: r.result.Failed, First: r.failure}
+	}
+	return nil
+}
+
+// abandon closes what an interrupted transfer left open.
+func (r *receiver) abandon() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, in := range r.files {
+		in.abandon()
+	}
+}

@@ -1,0 +1,399 @@
+package transfer
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"path"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/wherry-net/wherry/transfer/treehash"
+)
+
+// SendOptions are what a transfer needs to know besides its source. The zero
+// value is ready for use.
+type SendOptions struct {
+	// Timeout is how long the peer may be silent; DefaultTimeout if zero.
+	Timeout time.Duration
+	// Trace is told what happens; it may be nil.
+	Trace *Trace
+}
+
+// Send sends all of src over conn, which it closes. It returns without error
+// only when the receiver has reported every file to be on its disk, under its
+// final name, with the digest that was computed here while it was read.
+//
+// When ctx ends, the peer is told, and Send returns soon with ErrInterrupted and
+// the Result so far.
+func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Result, error) {
+	s := &sender{src: src, link: newLink(conn, o.Timeout), trace: o.Trace, wanted: map[int]bool{}, sent: map[int]fileEnd{}}
+	if s.trace == nil {
+		s.trace = &Trace{}
+	}
+	err := s.run(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.result.Left = len(s.wanted)
+	return s.result, err
+}
+
+// A sender is one transfer:
+//
+//	walk ──manifest──▶ peer ──decisions──▶ feeder ──data, ends──▶ peer ──receipts──▶ result
+//
+// Walking, reading, sending and taking receipts overlap; the peer decides
+// whether it waits for the whole manifest before its first decision.
+type sender struct {
+	src    *Source
+	link   *link
+	trace  *Trace
+	feeder *feeder
+
+	mu      sync.Mutex // guards what follows, and keeps calls of trace apart
+	entries []Entry
+	totals  Totals
+	wanted  map[int]bool    // decided to send (false: only compared so far), receipt outstanding
+	sent    map[int]fileEnd // what was read of them, to hold the receipts to
+	asked   Totals
+	result  Result
+	failure string
+	start   time.Time
+}
+
+func (s *sender) run(ctx context.Context) error {
+	defer s.link.conn.Close()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	// A blocked read or write must end when ctx does.
+	unblock := context.AfterFunc(ctx, func() { s.link.goodbye(reason(ctx)) })
+	defer unblock()
+
+	ours := hello{Min: minVersion, Max: maxVersion, Role: roleSender, Features: featureRanges}
+	if s.src.sequential() {
+		ours.Features |= featureSequential
+	}
+	_, _ = rand.Read(ours.Session[:])
+	theirs, err := s.link.open(ours)
+	if err != nil {
+		return s.ended(ctx, err)
+	}
+	s.start = time.Now()
+	s.result.Peer = s.link.conn.RemoteAddr().String()
+	if s.trace.Connected != nil {
+		s.trace.Connected(s.result.Peer)
+	}
+	producers := min(4, runtime.GOMAXPROCS(0)+1)
+	if theirs.Features&featureSequential != 0 {
+		producers = 1
+	}
+	s.feeder = newFeeder(s.src, producers+3)
+	s.feeder.sent = func(end fileEnd) { s.mu.Lock(); defer s.mu.Unlock(); s.sent[end.Entry] = end }
+	s.feeder.warn = func(e *Entry, text string) { s.warn(e.Path, text) }
+
+	var wg sync.WaitGroup
+	task := func(f func() error) {
+		wg.Go(func() {
+			if err := f(); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	wg.Go(func() { s.link.keepAlive(ctx) })
+	task(func() error { return s.sendManifest(ctx) })
+	task(func() error { return s.feeder.run(ctx, producers) })
+	task(func() error { return s.sendContent(ctx) })
+	err = s.receive()
+	if s.trace.Closing != nil {
+		s.trace.Closing()
+	}
+	// What the peer says of a broken transfer tells more than the write that
+	// failed because of it; so the reader's error stands, if it is not just a
+	// lost connection.
+	if err != nil && (!lost(err) || ctx.Err() == nil) {
+		cancel(err)
+	} else if err == nil {
+		s.link.goodbye(nil)
+	}
+	s.feeder.stop()
+	cancel(err)
+	wg.Wait()
+	s.result.Elapsed = time.Since(s.start)
+	return s.ended(ctx, err)
+}
+
+// reason is why ctx ended, in this package's words.
+func reason(ctx context.Context) error {
+	err := context.Cause(ctx)
+	if errors.Is(err, context.Canceled) {
+		return ErrInterrupted
+	}
+	return err
+}
+
+// ended is the error to return after err: the cause of the end, if that is why
+// err came about.
+func (s *sender) ended(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if cause := reason(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+func (s *sender) warn(path, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.trace.Warning != nil {
+		s.trace.Warning(path, text)
+	}
+}
+
+func (s *sender) sendManifest(ctx context.Context) error {
+	buf := make([]byte, frameHeader, maxControl)
+	flush := func() error {
+		if len(buf) == frameHeader {
+			return nil
+		}
+		putFrameHeader(buf, frameManifest, len(buf)-frameHeader)
+		err := s.link.write(buf)
+		buf = buf[:frameHeader]
+		return err
+	}
+	var scratch []byte
+	err := s.src.walk(func(e Entry) error {
+		if ctx.Err() != nil {
+			return reason(ctx)
+		}
+		s.mu.Lock()
+		s.entries = append(s.entries, e)
+		s.totals.count(&e)
+		n := len(s.entries)
+		s.mu.Unlock()
+		if n > maxEntries {
+			return fmt.Errorf("send: more than %d entries in one transfer", maxEntries)
+		}
+		scratch = e.append(scratch[:0])
+		if len(buf)+len(scratch) > maxControl {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+		buf = append(buf, scratch...)
+		return nil
+	}, func(path, reason string) {
+		s.mu.Lock()
+		s.totals.Skipped++
+		s.result.Skipped++
+		s.mu.Unlock()
+		s.warn(path, "skipped: "+reason)
+	})
+	if err != nil {
+		return err
+	}
+	if err := flush(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	totals := s.totals
+	if s.trace.Listed != nil {
+		s.trace.Listed(totals)
+	}
+	end := manifestEnd{uint64(len(s.entries)), uint64(totals.Bytes), uint64(totals.Skipped)}
+	s.mu.Unlock()
+	return s.link.frame(frameManifestEnd, end.encode())
+}
+
+// sendContent writes what the feeder has ready.
+func (s *sender) sendContent(ctx context.Context) error {
+	mark := time.Now()
+	for {
+		var b batch
+		var ok bool
+		select {
+		case b, ok = <-s.feeder.ready:
+		case <-ctx.Done():
+			return nil
+		}
+		if !ok {
+			break
+		}
+		read := time.Now()
+		if err := s.link.write(b.frames); err != nil {
+			return err
+		}
+		now := time.Now()
+		s.mu.Lock()
+		s.result.Waited.Disk += read.Sub(mark)
+		s.result.Waited.Network += now.Sub(read)
+		for _, m := range b.moved {
+			s.result.Moved += int64(m.n)
+			if s.trace.Moved != nil {
+				s.trace.Moved(&s.entries[m.entry], m.n)
+			}
+		}
+		s.mu.Unlock()
+		mark = now
+		s.feeder.recycle(b)
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return s.link.frame(frameFinish, nil)
+}
+
+// receive reads what the peer says until it is done.
+func (s *sender) receive() error {
+	decided := false
+	for {
+		t, n, err := s.link.next()
+		if err != nil {
+			return err
+		}
+		p, err := s.link.payload(n)
+		if err != nil {
+			return err
+		}
+		switch {
+		case t == frameDecisions && !decided:
+			err = decodeDecisions(p, s.decide)
+		case t == frameDecisionsEnd && !decided && n == 0:
+			decided = true
+			s.mu.Lock()
+			s.result.Waited.Peer = time.Since(s.start)
+			if s.trace.Accepted != nil {
+				s.trace.Accepted(s.asked)
+			}
+			s.mu.Unlock()
+			s.feeder.close()
+		case t == frameReceipts:
+			err = decodeReceipts(p, s.receipt)
+		case t == frameDone && decided && n == 0:
+			return s.finish()
+		default:
+			err = protocolErrorf("an unexpected %v frame", t)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (s *sender) decide(c decision) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.First+c.Count > len(s.entries) {
+		return protocolErrorf("a decision about an entry that was not sent")
+	}
+	if c.Verb == verbSkip {
+		for i := c.First; i < c.First+c.Count; i++ {
+			if send, compared := s.wanted[i]; compared && !send {
+				delete(s.wanted, i)
+			}
+		}
+		return nil
+	}
+	for i := c.First; i < c.First+c.Count; i++ {
+		e := &s.entries[i]
+		if e.Kind != File {
+			return protocolErrorf("it asks for the content of %s, a %v", path.Base(e.Path), e.Kind)
+		}
+		if s.wanted[i] {
+			return protocolErrorf("it asks for a file twice")
+		}
+		switch c.Verb {
+		case verbHave:
+			if e.Size < 0 || c.Group+int64(len(c.CVs)) > treehash.Groups(e.Size) {
+				return protocolErrorf("it has more of a file than there is")
+			}
+			s.feeder.know(i, c.Group, c.CVs)
+		case verbCompare:
+			if _, twice := s.wanted[i]; twice || e.Size < 0 {
+				return protocolErrorf("it compares a file twice, or a pipe")
+			}
+			s.wanted[i] = false
+			s.feeder.push(job{entry: i, e: e, compare: true})
+		case verbSend:
+			s.wanted[i] = true
+			s.asked.count(e)
+			s.feeder.push(job{entry: i, e: e})
+		}
+	}
+	return nil
+}
+
+func (s *sender) receipt(r receipt) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	send, known := s.wanted[r.Entry]
+	switch {
+	case r.Entry >= len(s.entries) || s.entries[r.Entry].Kind != File:
+		return protocolErrorf("a receipt for something that is not a file")
+	case r.Status == statusRefused && !send: // decided by size, or by the digest
+	case r.Status == statusHad && known && !send:
+	case !send:
+		return protocolErrorf("a receipt for a file that it did not ask for")
+	}
+	end, read := s.sent[r.Entry]
+	delete(s.wanted, r.Entry)
+	delete(s.sent, r.Entry)
+	e := &s.entries[r.Entry]
+	switch r.Status {
+	case statusDone, statusHad:
+		if !read || r.Digest != end.Digest {
+			return &VerifyError{Path: e.Path}
+		}
+		s.result.Files++
+		s.result.Bytes += end.Size
+		if r.Status == statusHad {
+			s.result.Had++
+		}
+		if s.trace.Finished != nil {
+			s.trace.Finished(e, r.Digest, r.Status == statusHad)
+		}
+	case statusMissing:
+		return &VerifyError{Path: e.Path}
+	case statusRefused:
+		s.result.Refused++
+		s.fail(e, r.Text)
+	case statusFailed:
+		if read && end.Status == statusFailed {
+			r.Text = end.Text // told when it happened, and counted now
+		}
+		s.fail(e, r.Text)
+	}
+	return nil
+}
+
+// fail counts a file that did not arrive; s.mu is held.
+func (s *sender) fail(e *Entry, text string) {
+	s.result.Failed++
+	if s.failure == "" {
+		s.failure = describeFailure(e, text)
+	}
+	if s.trace.Warning != nil {
+		s.trace.Warning(e.Path, text)
+	}
+}
+
+func (s *sender) finish() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, send := range s.wanted {
+		if send {
+			return protocolErrorf("it is done, but owes receipts")
+		}
+	}
+	if s.result.Refused > 0 {
+		return &RefusedError{Reason: s.failure}
+	}
+	if s.result.Failed > 0 {
+		return &IncompleteError{Failed: s.result.Failed, First: s.failure}
+	}
+	return nil
+}

@@ -1,0 +1,79 @@
+package transfer
+
+import (
+	"time"
+
+	"github.com/wherry-net/wherry/transfer/treehash"
+)
+
+// A Trace is told what happens while it happens. Every func may be nil. They are
+// called from several goroutines, never two at once, and must return soon: the
+// transfer waits for them.
+type Trace struct {
+	// Connected: the peers have shaken hands; peer is its address.
+	Connected func(peer string)
+	// Listed: the manifest is complete (at the sender: walked and sent; at the
+	// receiver: received and checked).
+	Listed func(Totals)
+	// Accepted: the receiver decided; total is what will come over the wire.
+	Accepted func(total Totals)
+	// Moved: n more bytes of content went over this end's wire, or into its
+	// files.
+	Moved func(e *Entry, n int)
+	// Finished: a file is under its final name at the receiver, verified.
+	Finished func(e *Entry, digest treehash.Digest, had bool)
+	// Closing: the transfer has come to its end, good or bad, and the connection
+	// is about to be closed: the last moment to ask the kernel about it.
+	Closing func()
+	// Warning: something was left out; the transfer goes on.
+	Warning func(path, text string)
+}
+
+// Totals counts the entries of a manifest.
+type Totals struct {
+	Files, Dirs, Links int
+	Bytes              int64 // of the files whose size is known
+	Unknown            bool  // a file's size is not known
+	Skipped            int   // left out by the sender: devices, sockets, FIFOs, links out of the tree
+}
+
+func (t *Totals) count(e *Entry) {
+	switch e.Kind {
+	case File:
+		t.Files++
+		if e.Size == UnknownSize {
+			t.Unknown = true
+		} else {
+			t.Bytes += e.Size
+		}
+	case Dir:
+		t.Dirs++
+	case Symlink:
+		t.Links++
+	}
+}
+
+// A Result is what a transfer came to.
+type Result struct {
+	Peer    string        // the other end's address
+	Files   int           // files that are at the receiver, verified
+	Bytes   int64         // their content
+	Moved   int64         // of it, what went over the wire
+	Resumed int64         // of it, what the receiver had already
+	Had     int           // files that the receiver had already, equal
+	Skipped int           // entries that the sender left out, with a warning each
+	Failed  int           // files that did not arrive
+	Kept    int           // files that were there with other content, and stay
+	Refused int           // of them, those that the receiver's policy refused
+	Elapsed time.Duration // from the handshake to the receipt
+	Waited  Waited        //
+	Left    int           // files still to send when it ended early
+}
+
+// Waited tells what the transfer waited for, as time that the goroutine that
+// moves the content spent blocked. It is what a summary's "limited by" stands on.
+type Waited struct {
+	Network time.Duration // in reads or writes of the connection
+	Disk    time.Duration // sender: for content to be read and hashed; receiver: for it to be hashed and written
+	Peer    time.Duration // for a person's or the peer's decision
+}
