@@ -93,12 +93,15 @@ type Guard struct {
 	// Under Keep: guesses that may be charged now, as of tokensAt.
 	tokens   int
 	tokensAt time.Time
+
+	changed chan struct{} // closed when a charged guess ends; nil while nobody waits
 }
 
 type source struct {
-	wrong int       // and charged
-	until time.Time // no charge before
-	last  time.Time
+	wrong   int
+	charged int
+	until   time.Time // no charge before
+	last    time.Time
 }
 
 // NewGuard makes a Guard for one code.
@@ -209,6 +212,9 @@ type Attempt struct {
 	since   time.Time
 	state   attemptState
 	onEvict func()
+
+	chargedAt time.Time
+	source    *source // that was charged; nil for a one-time code
 }
 
 type attemptState int
@@ -256,30 +262,52 @@ func (a *Attempt) Charge(now time.Time) error {
 	default:
 		return ErrProtocol
 	}
-	if err := g.charge(now, a.src); err != nil {
+	s, err := g.charge(now, a.src)
+	if err != nil {
 		return err
 	}
 	g.charged++
-	a.state = attemptCharged
+	a.state, a.chargedAt, a.source = attemptCharged, now, s
 	return nil
 }
 
-func (g *Guard) charge(now time.Time, src netip.Prefix) error {
+// Changed gives a channel that is closed when a guess that is under way ends.
+// Taken before a Charge that gives [ErrBusy], it says when to try again. Several
+// connections of an honest peer, opened at once, so wait for each other.
+func (a *Attempt) Changed() <-chan struct{} {
+	g := a.g
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.changed == nil {
+		g.changed = make(chan struct{})
+	}
+	return g.changed
+}
+
+func (g *Guard) wake() {
+	if g.changed != nil {
+		close(g.changed)
+		g.changed = nil
+	}
+}
+
+// charge says whether src may guess now. The source is nil for a one-time code.
+func (g *Guard) charge(now time.Time, src netip.Prefix) (*source, error) {
 	if !g.cfg.Keep {
 		if g.burnt() {
-			return ErrBurnt
+			return nil, ErrBurnt
 		}
 		if g.wrong+g.charged >= g.cfg.Guesses {
-			return ErrBusy
+			return nil, ErrBusy
 		}
-		return nil
+		return nil, nil
 	}
 	g.refill(now)
 	if g.tokens <= 0 {
-		return &DelayError{Wait: g.tokensAt.Add(g.cfg.Refill).Sub(now)}
+		return nil, &DelayError{Wait: g.tokensAt.Add(g.cfg.Refill).Sub(now)}
 	}
 	s := g.sources[src]
-	if s != nil && now.Sub(s.last) > forgetAfter {
+	if s != nil && s.charged == 0 && now.Sub(s.last) > forgetAfter {
 		delete(g.sources, src)
 		s = nil
 	}
@@ -289,19 +317,32 @@ func (g *Guard) charge(now time.Time, src netip.Prefix) error {
 		g.sources[src] = s
 	}
 	if wait := s.until.Sub(now); wait > 0 {
-		return &DelayError{Wait: wait}
+		return nil, &DelayError{Wait: wait}
+	}
+	if s.charged > 0 && s.wrong+s.charged >= g.cfg.Guesses {
+		return nil, ErrBusy // one by one, when the free guesses are used up
 	}
 	g.tokens--
-	s.wrong++
+	s.charged++
 	s.last = now
-	if over := s.wrong - g.cfg.Guesses; over >= 0 {
-		d := g.cfg.MaxDelay
-		if over < 30 && g.cfg.Delay<<over < d {
-			d = g.cfg.Delay << over
-		}
-		s.until = now.Add(d)
+	return s, nil
+}
+
+// failed makes a source wait, from when it made the guess.
+func (s *source) failed(chargedAt time.Time, cfg GuardConfig) {
+	s.charged--
+	s.wrong++
+	over := s.wrong - cfg.Guesses
+	if over < 0 {
+		return
 	}
-	return nil
+	d := cfg.MaxDelay
+	if over < 30 && cfg.Delay<<over < d {
+		d = cfg.Delay << over
+	}
+	if until := chargedAt.Add(d); until.After(s.until) {
+		s.until = until
+	}
 }
 
 func (g *Guard) refill(now time.Time) {
@@ -344,10 +385,12 @@ func (a *Attempt) Succeed(now time.Time) {
 	}
 	a.state = attemptProved
 	g.charged--
-	if g.cfg.Keep {
+	if a.source != nil {
 		g.tokens = min(g.tokens+1, g.cfg.Burst)
-		delete(g.sources, a.src)
+		a.source.charged--
+		a.source.wrong, a.source.until = 0, time.Time{}
 	}
+	g.wake()
 }
 
 // End ends the attempt and says whether that was a wrong guess. Ending again
@@ -365,6 +408,10 @@ func (a *Attempt) End() (wrong bool) {
 	if wrong {
 		g.charged--
 		g.wrong++
+		if a.source != nil {
+			a.source.failed(a.chargedAt, g.cfg)
+		}
+		g.wake()
 	}
 	return wrong
 }

@@ -226,11 +226,12 @@ func newCertificate() (*tls.Certificate, error) {
 
 // A handshake is one run, at either end.
 type handshake struct {
-	ctx  context.Context
-	stop func() bool
-	cfg  Config
-	raw  *rawConn
-	tls  *tls.Conn
+	ctx      context.Context
+	stop     func() bool
+	deadline time.Time
+	cfg      Config
+	raw      *rawConn
+	tls      *tls.Conn
 
 	listener bool
 	offered  []string // the dialer's protocols, at the listener
@@ -239,8 +240,8 @@ type handshake struct {
 // start puts the whole handshake under one deadline. It is absolute, so bytes
 // that trickle in win no time.
 func start(ctx context.Context, conn net.Conn, cfg Config) *handshake {
-	h := &handshake{ctx: ctx, cfg: cfg, raw: &rawConn{Conn: conn}}
-	conn.SetDeadline(time.Now().Add(cfg.timeout()))
+	h := &handshake{ctx: ctx, cfg: cfg, raw: &rawConn{Conn: conn}, deadline: time.Now().Add(cfg.timeout())}
+	conn.SetDeadline(h.deadline)
 	h.stop = context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	return h
 }
@@ -394,7 +395,7 @@ func (h *handshake) server(pw *spake2.Password, attempt *Attempt) error {
 		return h.classify(err)
 	}
 	// From here on this run can test a guess: an invalid share does, too.
-	if err := attempt.Charge(time.Now()); err != nil {
+	if err := h.charge(attempt); err != nil {
 		h.refuse(err)
 		return err
 	}
@@ -435,6 +436,27 @@ func (h *handshake) server(pw *spake2.Password, attempt *Attempt) error {
 		return h.classify(err)
 	}
 	return nil
+}
+
+// charge waits while the guesses that are left are all being made by others: a
+// peer that knows the code may open several connections at once.
+func (h *handshake) charge(attempt *Attempt) error {
+	deadline := time.NewTimer(time.Until(h.deadline))
+	defer deadline.Stop()
+	for {
+		changed := attempt.Changed() // before Charge, lest the end be missed
+		err := attempt.Charge(time.Now())
+		if !errors.Is(err, ErrBusy) || attempt.Evicted() {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-deadline.C:
+			return err
+		case <-h.ctx.Done():
+			return err
+		}
+	}
 }
 
 func (h *handshake) send(kind byte, body []byte) error {

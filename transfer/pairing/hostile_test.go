@@ -224,6 +224,35 @@ func TestTwentyWrongGuesses(t *testing.T) {
 	}
 }
 
+// A peer that knows the code may open many connections at once, more than there
+// are guesses: they wait for each other.
+func TestManyConnectionsAtOnce(t *testing.T) {
+	code := mustCode(t, "17-cedar-otter")
+	for name, cfg := range map[string]GuardConfig{"one-time": {}, "keep": {Keep: true}} {
+		t.Run(name, func(t *testing.T) {
+			l := serveLoopback(t, code, Config{Role: Receiver, Guard: NewGuard(cfg)})
+			const n = 16
+			var results []chan result
+			for range n {
+				results = append(results, goClient(dial(t, l), code, Config{}))
+			}
+			for range n {
+				if _, err := l.Accept(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, r := range results {
+				if r := <-r; r.err != nil {
+					t.Error(r.err)
+				}
+			}
+			if l.Guard().Wrong() != 0 {
+				t.Errorf("%d wrong guesses", l.Guard().Wrong())
+			}
+		})
+	}
+}
+
 // Under Keep the listener stays, slows the guesser down, and serves another
 // source that knows the code.
 func TestKeepSlowsDown(t *testing.T) {
