@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/wherry-net/wherry/socket"
 	"github.com/wherry-net/wherry/socket/safetext"
 	"github.com/wherry-net/wherry/transfer"
+	"github.com/wherry-net/wherry/transfer/pairing"
+	"github.com/wherry-net/wherry/transfer/pairing/discover"
 )
 
 // The exit codes. They are a contract with scripts: see exitCodes for their
@@ -78,6 +81,12 @@ func is(target error) func(error) bool {
 	return func(err error) bool { return errors.Is(err, target) }
 }
 
+func anyOf(targets ...error) func(error) bool {
+	return func(err error) bool {
+		return slices.ContainsFunc(targets, func(t error) bool { return errors.Is(err, t) })
+	}
+}
+
 func as[T error](err error) bool {
 	var t T
 	return errors.As(err, &t)
@@ -87,6 +96,17 @@ var failureRules = []rule{
 	{as[*usageError], exitUsage, "usage", "'wherry COMMAND --help' tells the flags"},
 	{is(transfer.ErrInterrupted), exitInterrupted, "interrupted", "run the same command again to send what remains"},
 	{is(context.Canceled), exitInterrupted, "interrupted", "run the same command again to send what remains"},
+	{is(pairing.ErrWrongCode), exitPairing, "wrong-code", "type the code exactly as the other end shows it"},
+	{is(pairing.ErrUnconfirmed), exitPairing, "unconfirmed", "is it the right code, and the right end? Start both again"},
+	{is(pairing.ErrBurnt), exitPairing, "burnt", "start the listening end again for a new code; --keep stays and slows guessers down"},
+	{anyOf(pairing.ErrPeerPlain, pairing.ErrPeerPaired), exitPairing, "mismatch", "give --plain on both ends, or on neither"},
+	{anyOf(pairing.ErrVersion, pairing.ErrSameRole), exitPairing, "mismatch", "one end sends, the other receives, and both need a wherry of about the same age"},
+	{is(pairing.ErrProtocol), exitPairing, "protocol", "is the other end wherry? --plain on both ends turns pairing off"},
+	{is(pairing.ErrCode), exitUsage, "usage", "a code looks like 17-cedar-otter"},
+	{anyOf(pairing.ErrTimeout, pairing.ErrTruncated), exitNetwork, "connection-lost", "run the same command again"},
+	{anyOf(pairing.ErrBusy), exitNetwork, "busy", "try again in a moment"},
+	{as[*pairing.DelayError], exitPairing, "delay", "too many wrong codes came from this address; wait and try again"},
+	{is(discover.ErrNotFound), exitNetwork, "not-found", "is the sender still waiting, on the same network? --from names it if the network carries no multicast"},
 	{is(transfer.ErrPlainMismatch), exitPairing, "mismatch", "give --plain on both ends, or on neither"},
 	{as[*transfer.VerifyError], exitVerify, "verify", "a file changed while it was sent, or the path damages data; send it again"},
 	{as[*transfer.IncompleteError], exitFailure, "incomplete", "send again what is named above"},

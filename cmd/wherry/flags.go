@@ -5,7 +5,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -15,7 +14,7 @@ import (
 
 // Flags that send and receive share, with the same meaning at both.
 func meetingFlags() []cli.Flag {
-	return []cli.Flag{
+	return append(codeFlags(), []cli.Flag{
 		&cli.StringFlag{Name: "listen", Usage: "wait for the other end on `ADDR`, as :7557 or 192.0.2.1:7557"},
 		&cli.BoolFlag{Name: "plain", Usage: "neither pairing nor encryption: for labs and trusted wires; both ends must say it"},
 		&cli.DurationFlag{Name: "timeout", Usage: "give up when nothing moves for `DUR`", Value: transfer.DefaultTimeout, DefaultText: transfer.DefaultTimeout.String()},
@@ -27,7 +26,7 @@ func meetingFlags() []cli.Flag {
 		&cli.StringFlag{Name: "send-buffer", Usage: "the kernel's send buffer, as `SIZE` 4MiB (default: the system tunes it)"},
 		&cli.StringFlag{Name: "receive-buffer", Usage: "the kernel's receive buffer, as `SIZE` 4MiB (default: the system tunes it)"},
 		jsonFlag(), quietFlag(),
-	}
+	}...)
 }
 
 func jsonFlag() cli.Flag {
@@ -40,46 +39,6 @@ func quietFlag() cli.Flag {
 
 func printerFor(c *cli.Context, io stdio) *printer {
 	return newPrinter(io, printOptions{JSON: c.Bool("json"), Quiet: c.Bool("quiet")})
-}
-
-// meeting is how the ends find each other.
-type meeting struct {
-	listen  string // address, or empty
-	dial    string // address, or empty
-	plain   bool
-	timeout time.Duration
-	options socket.Options
-}
-
-// meetingFrom reads the shared flags; dialFlag is "to" or "from".
-func meetingFrom(c *cli.Context, dialFlag string) (meeting, error) {
-	m := meeting{listen: c.String("listen"), dial: c.String(dialFlag), plain: c.Bool("plain"), timeout: c.Duration("timeout")}
-	if m.timeout <= 0 {
-		return m, usagef("--timeout must be longer than 0, not %v", m.timeout)
-	}
-	switch {
-	case m.listen != "" && m.dial != "":
-		return m, usagef("--listen waits and --%s dials: give one of them", dialFlag)
-	case m.listen == "" && m.dial == "":
-		return m, usagef("no address to meet at").hint(fmt.Sprintf("give --listen ADDR on one end and --%s HOST:PORT on the other", map[string]string{"to": "from", "from": "to"}[dialFlag]))
-	case !m.plain:
-		return m, usagef("pairing is not there yet: without --plain nothing is sent").hint("add --plain on both ends, on a network that you trust")
-	}
-	var err error
-	name, address := "--listen", &m.listen
-	if m.dial != "" {
-		name, address = "--"+dialFlag, &m.dial
-	}
-	hp, err := socket.ParseHostPort(*address, socket.DefaultPort)
-	if err != nil {
-		return m, usagef("%s: %w", name, err)
-	}
-	if m.dial != "" && hp.Host == "" {
-		return m, usagef("%s needs a host, not only a port", name)
-	}
-	*address = hp.String()
-	m.options, err = socketOptions(c)
-	return m, err
 }
 
 func socketOptions(c *cli.Context) (o socket.Options, err error) {

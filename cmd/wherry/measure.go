@@ -23,11 +23,25 @@ type measure struct {
 
 func startMeasure(conn net.Conn) *measure {
 	m := &measure{cpu: cpuTime(), start: time.Now()}
-	if c, ok := conn.(*socket.Conn); ok {
+	if c := kernelConn(conn); c != nil {
 		m.conn = c
 		m.before, m.known = c.TCPInfo()
 	}
 	return m
+}
+
+// kernelConn finds the connection of the socket layer below encryption.
+func kernelConn(conn net.Conn) *socket.Conn {
+	for {
+		switch c := conn.(type) {
+		case *socket.Conn:
+			return c
+		case interface{ NetConn() net.Conn }:
+			conn = c.NetConn()
+		default:
+			return nil
+		}
+	}
 }
 
 // sample notes the round-trip time now.

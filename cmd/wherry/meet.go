@@ -2,22 +2,282 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"net"
 	"time"
 
+	"github.com/urfave/cli/v2"
+
 	"github.com/wherry-net/wherry/socket"
+	"github.com/wherry-net/wherry/transfer/pairing"
+	"github.com/wherry-net/wherry/transfer/pairing/discover"
 )
 
-// dial connects to the other end.
-func (m *meeting) dialPeer(ctx context.Context) (net.Conn, error) {
-	d := socket.Dialer{Options: m.options, Timeout: min(m.timeout, dialTimeout)}
-	return d.DialContext(ctx, "tcp", m.dial)
+// A meeting is how the two ends find each other and prove who they are:
+//
+//	given an address   dial it
+//	--listen           wait there
+//	neither            send offers on the local network, receive looks for the offer
+//
+// and unless both are --plain, the connection is paired by a code and encrypted.
+type meeting struct {
+	role    pairing.Role
+	listen  string // address, or empty
+	dial    string // address, or empty
+	plain   bool
+	keep    bool
+	timeout time.Duration
+	options socket.Options
+	code    pairing.Code // zero: none was given
+	keyLog  io.Writer
+	std     stdio
+	p       *printer
+}
+
+// meetingFrom reads the flags that both ends share; dialFlag is "to" or "from".
+func meetingFrom(c *cli.Context, std stdio, p *printer, role pairing.Role, dialFlag string) (*meeting, error) {
+	m := &meeting{role: role, listen: c.String("listen"), dial: c.String(dialFlag), plain: c.Bool("plain"), keep: c.Bool("keep"),
+		timeout: c.Duration("timeout"), std: std, p: p}
+	other := map[string]string{"to": "from", "from": "to"}[dialFlag]
+	switch {
+	case m.timeout <= 0:
+		return nil, usagef("--timeout must be longer than 0, not %v", m.timeout)
+	case m.listen != "" && m.dial != "":
+		return nil, usagef("--listen waits and --%s dials: give one of them", dialFlag)
+	case m.plain && m.listen == "" && m.dial == "":
+		return nil, usagef("--plain needs an address: the local network is searched by code only").hint(fmt.Sprintf("give --listen ADDR on one end and --%s or --%s HOST:PORT on the other", dialFlag, other))
+	}
+	name, address := "--listen", &m.listen
+	if m.dial != "" {
+		name, address = "--"+dialFlag, &m.dial
+	}
+	if *address != "" {
+		hp, err := socket.ParseHostPort(*address, socket.DefaultPort)
+		if err != nil {
+			return nil, usagef("%s: %w", name, err)
+		}
+		if m.dial != "" && hp.Host == "" {
+			return nil, usagef("%s needs a host, not only a port", name)
+		}
+		*address = hp.String()
+	}
+	var err error
+	if m.options, err = socketOptions(c); err != nil {
+		return nil, err
+	}
+	if m.code, err = givenCode(c, std); err != nil {
+		return nil, err
+	}
+	if m.plain && c.String("code-file") != "" {
+		return nil, usagef("--plain and --code-file exclude each other")
+	}
+	return m, nil
 }
 
 // dialTimeout bounds connecting: a host that answers at all does so in seconds.
 const dialTimeout = 10 * time.Second
 
-// listenPeer binds at once, so that a bad address is told before anything waits.
-func (m *meeting) listenPeer(ctx context.Context) (*socket.Listener, error) {
-	return socket.Listen(ctx, m.listen, m.options)
+func (m *meeting) pairingConfig() pairing.Config {
+	return pairing.Config{Role: m.role, Timeout: m.timeout, KeyLogWriter: m.keyLog}
+}
+
+// one meets one peer.
+func (m *meeting) one(ctx context.Context) (net.Conn, error) {
+	switch {
+	case m.dial != "":
+		return m.dialPeer(ctx)
+	case m.listen == "" && m.role == pairing.Receiver:
+		return m.find(ctx)
+	}
+	ln, err := m.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer ln.Close()
+	return ln.AcceptContext(ctx)
+}
+
+// A waiter is a listener whose Accept ends with a context.
+type waiter interface {
+	AcceptContext(ctx context.Context) (net.Conn, error)
+	Addr() net.Addr
+	Close() error
+}
+
+type plainWaiter struct{ *socket.Listener }
+
+func (w plainWaiter) AcceptContext(ctx context.Context) (net.Conn, error) { return w.Accept(ctx) }
+
+// open listens, at --listen or for the local network, and tells how to be met.
+func (m *meeting) open(ctx context.Context) (waiter, error) {
+	address := m.listen
+	if address == "" {
+		address = ":0"
+	}
+	ln, err := socket.Listen(ctx, address, m.options)
+	if err != nil {
+		return nil, err
+	}
+	if m.plain {
+		m.p.listening(ln.Addr().String())
+		return plainWaiter{ln}, nil
+	}
+	closers := []func() error{}
+	fail := func(err error) (waiter, error) {
+		for _, f := range closers {
+			_ = f()
+		}
+		ln.Close()
+		return nil, err
+	}
+	ours := m.code.IsZero()
+	number := m.code.Number()
+	if m.listen == "" {
+		ad, err := discover.Advertise(ctx, discover.Offer{Number: number, Port: portOf(ln.Addr())}, discover.Config{})
+		if err != nil {
+			return fail(fmt.Errorf("offer on the local network: %w", err))
+		}
+		closers = append(closers, ad.Close)
+		number = ad.Number()
+	}
+	if ours {
+		if m.code, err = newCode(number); err != nil {
+			return fail(err)
+		}
+	} else {
+		m.code = m.code.WithNumber(number)
+	}
+	cfg := m.pairingConfig()
+	if m.keep {
+		cfg.Guard = pairing.NewGuard(pairing.GuardConfig{Keep: true})
+	}
+	cfg.Trace = &pairing.Trace{Refused: func(peer net.Addr, err error) {
+		if !errors.Is(err, pairing.ErrBusy) {
+			m.p.Warn(peer.String(), "did not pair: "+err.Error())
+		}
+	}}
+	pl, err := pairing.NewListener(ln.NetListener(), m.code, cfg)
+	if err != nil {
+		return fail(err)
+	}
+	m.p.listening(ln.Addr().String())
+	if ours || m.listen == "" {
+		// The one thing that --quiet cannot silence: without it nobody can come.
+		fmt.Fprintf(m.std.Err, "code: %s\n", m.code.Reveal())
+	}
+	return &pairedWaiter{pl, closers}, nil
+}
+
+type pairedWaiter struct {
+	*pairing.Listener
+	closers []func() error
+}
+
+func (w *pairedWaiter) Close() error {
+	for _, f := range w.closers {
+		_ = f()
+	}
+	return w.Listener.Close()
+}
+
+func portOf(a net.Addr) uint16 {
+	if t, ok := a.(*net.TCPAddr); ok {
+		return uint16(t.Port)
+	}
+	return 0
+}
+
+// dialPeer connects to the address that was given.
+func (m *meeting) dialPeer(ctx context.Context) (net.Conn, error) {
+	if !m.plain && m.code.IsZero() {
+		var err error
+		if m.code, err = askCode(ctx, m.std, false); err != nil {
+			return nil, err
+		}
+	}
+	d := socket.Dialer{Options: m.options, Timeout: min(m.timeout, dialTimeout)}
+	conn, err := d.DialContext(ctx, "tcp", m.dial)
+	if err != nil || m.plain {
+		return conn, err
+	}
+	return m.pair(ctx, conn)
+}
+
+// pair never returns a nil *pairing.Conn inside a net.Conn.
+func (m *meeting) pair(ctx context.Context, conn net.Conn) (net.Conn, error) {
+	paired, err := pairing.Client(ctx, conn, m.code, m.pairingConfig())
+	if err != nil {
+		return nil, err
+	}
+	return paired, nil
+}
+
+// searchTime is how long receive looks for the offer.
+const searchTime = 30 * time.Second
+
+// maxCandidates is how many offers of one number are tried: each may test a
+// guess at the code, and three are what a code can bear.
+const maxCandidates = 3
+
+// find looks for the offer on the local network by the code's number.
+func (m *meeting) find(ctx context.Context) (net.Conn, error) {
+	if m.code.IsZero() {
+		var err error
+		if m.code, err = askCode(ctx, m.std, true); err != nil {
+			return nil, err
+		}
+	}
+	if m.code.Number() == 0 {
+		return nil, usagef("the code has no number to find the offer by").hint("give it as the other end shows it, or name the other end with --from")
+	}
+	search, cancel := context.WithTimeout(ctx, searchTime)
+	defer cancel()
+	offers, err := discover.Browse(search, m.code.Number(), discover.Config{})
+	if err != nil {
+		return nil, err
+	}
+	m.p.Say("looking for offer %d on the local network", m.code.Number())
+	tried := map[string]bool{}
+	var last error
+	for offer := range offers {
+		if tried[offer.Instance] {
+			continue
+		}
+		if len(tried) == maxCandidates {
+			break
+		}
+		conn, err := m.dialOffer(ctx, offer)
+		if err != nil {
+			last = err
+			continue // its other addresses may come yet
+		}
+		tried[offer.Instance] = true
+		paired, err := m.pair(ctx, conn)
+		if err == nil {
+			return paired, nil
+		}
+		last = err
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if last != nil {
+		return nil, last
+	}
+	return nil, fmt.Errorf("offer %d: %w", m.code.Number(), discover.ErrNotFound)
+}
+
+func (m *meeting) dialOffer(ctx context.Context, offer discover.Candidate) (net.Conn, error) {
+	d := socket.Dialer{Options: m.options, Timeout: min(m.timeout, dialTimeout)}
+	var last error
+	for _, addr := range offer.Addrs {
+		conn, err := d.DialContext(ctx, "tcp", addr.String())
+		if err == nil {
+			return conn, nil
+		}
+		last = err
+	}
+	return nil, last
 }

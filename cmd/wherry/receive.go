@@ -16,6 +16,7 @@ import (
 
 	"github.com/wherry-net/wherry/socket/safetext"
 	"github.com/wherry-net/wherry/transfer"
+	"github.com/wherry-net/wherry/transfer/pairing"
 )
 
 func receiveCommand(io stdio) *cli.Command {
@@ -44,11 +45,11 @@ func receive(c *cli.Context, io stdio) error {
 	if c.NArg() > 0 {
 		return usagef("receive takes no arguments, not %s", quoteArg(c.Args().First())).hint("--dir says where files go")
 	}
-	m, err := meetingFrom(c, "from")
+	m, err := meetingFrom(c, io, p, pairing.Receiver, "from")
 	if err != nil {
 		return err
 	}
-	o, err := receiveOptions(c, io, &m)
+	o, err := receiveOptions(c, io, m)
 	if err != nil {
 		return err
 	}
@@ -65,8 +66,11 @@ func receive(c *cli.Context, io stdio) error {
 		defer root.Close()
 		o.Dir = root
 	}
-	if !c.Bool("keep") {
-		conn, err := connect(c.Context, p, &m)
+	if m.keyLog, err = keyLog(); err != nil {
+		return p.fail(err)
+	}
+	if !m.keep {
+		conn, err := m.one(c.Context)
 		if err != nil {
 			return p.fail(err)
 		}
@@ -75,7 +79,7 @@ func receive(c *cli.Context, io stdio) error {
 	if m.listen == "" || o.Output != nil {
 		return usagef("--keep serves with --listen and --dir")
 	}
-	return p.fail(keepReceiving(c.Context, p, &m, o))
+	return p.fail(keepReceiving(c.Context, p, m, o))
 }
 
 func receiveOne(ctx context.Context, p *printer, conn net.Conn, o transfer.ReceiveOptions) error {
@@ -87,17 +91,16 @@ func receiveOne(ctx context.Context, p *printer, conn net.Conn, o transfer.Recei
 
 // keepReceiving serves every sender in a goroutine of its own until ctx ends.
 func keepReceiving(ctx context.Context, p *printer, m *meeting, o transfer.ReceiveOptions) error {
-	ln, err := m.listenPeer(ctx)
+	ln, err := m.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer ln.Close()
-	p.listening(ln.Addr().String())
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	slots := make(chan struct{}, maxSessions)
 	for {
-		conn, err := ln.Accept(ctx)
+		conn, err := ln.AcceptContext(ctx)
 		if err != nil {
 			return err
 		}
@@ -239,25 +242,11 @@ func (a *asker) conflict(ctx context.Context, c transfer.Conflict) (transfer.Ove
 	}
 }
 
-// ask reads one line, or ends with ctx.
+// ask reads a short answer.
 func (a *asker) ask(ctx context.Context, question string) (string, error) {
-	fmt.Fprint(a.io.Err, question)
-	type line struct {
-		s   string
-		err error
+	answer, err := askLine(ctx, a.in, a.io.Err, question)
+	if errors.Is(err, errNoAnswer) {
+		return "", transfer.ErrDeclined
 	}
-	got := make(chan line, 1)
-	go func() { // a read of a terminal cannot be interrupted; the process ends soon
-		s, err := a.in.ReadString('\n')
-		got <- line{s, err}
-	}()
-	select {
-	case l := <-got:
-		if l.err != nil && l.s == "" {
-			return "", transfer.ErrDeclined
-		}
-		return strings.ToLower(strings.TrimSpace(l.s)), nil
-	case <-ctx.Done():
-		return "", context.Cause(ctx)
-	}
+	return strings.ToLower(answer), err
 }

@@ -1,13 +1,12 @@
 package main
 
 import (
-	"context"
 	"errors"
-	"net"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/wherry-net/wherry/transfer"
+	"github.com/wherry-net/wherry/transfer/pairing"
 )
 
 func sendCommand(io stdio) *cli.Command {
@@ -33,7 +32,7 @@ func send(c *cli.Context, io stdio) error {
 	if c.NArg() == 0 {
 		return usagef("send what? No path was given").hint("wherry send --to HOST PATH...")
 	}
-	m, err := meetingFrom(c, "to")
+	m, err := meetingFrom(c, io, p, pairing.Sender, "to")
 	if err != nil {
 		return err
 	}
@@ -58,27 +57,16 @@ func send(c *cli.Context, io stdio) error {
 	}
 	defer src.Close()
 
-	conn, err := connect(c.Context, p, &m)
+	if m.keyLog, err = keyLog(); err != nil {
+		return p.fail(err)
+	}
+	conn, err := m.one(c.Context)
 	if err != nil {
 		return p.fail(err)
 	}
 	s := newSession(p, "send", conn)
 	result, err := transfer.Send(c.Context, conn, src, transfer.SendOptions{Timeout: m.timeout, Trace: s.trace()})
 	return s.done(result, err)
-}
-
-// connect dials, or waits for one peer.
-func connect(ctx context.Context, p *printer, m *meeting) (net.Conn, error) {
-	if m.dial != "" {
-		return m.dialPeer(ctx)
-	}
-	ln, err := m.listenPeer(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer ln.Close()
-	p.listening(ln.Addr().String())
-	return ln.Accept(ctx)
 }
 
 type listenEvent struct {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/wherry-net/wherry/socket/safetext"
 	"github.com/wherry-net/wherry/transfer"
+	"github.com/wherry-net/wherry/transfer/pairing"
 	"github.com/wherry-net/wherry/transfer/treehash"
 )
 
@@ -17,6 +18,7 @@ import (
 type session struct {
 	p       *printer
 	role    string // "send" or "receive"
+	sealed  bool   // paired and encrypted
 	verb    string
 	measure *measure
 
@@ -74,14 +76,15 @@ func newSession(p *printer, role string, conn net.Conn) *session {
 	if role == "receive" {
 		verb = "receiving"
 	}
-	return &session{p: p, role: role, verb: verb, measure: startMeasure(conn), started: time.Now()}
+	_, sealed := conn.(*pairing.Conn)
+	return &session{p: p, role: role, sealed: sealed, verb: verb, measure: startMeasure(conn), started: time.Now()}
 }
 
 // trace is what the transfer calls.
 func (s *session) trace() *transfer.Trace {
 	return &transfer.Trace{
 		Connected: func(peer string) {
-			s.p.Event(startEvent{"start", s.role, peer, "tcp", false})
+			s.p.Event(startEvent{"start", s.role, peer, "tcp", s.sealed})
 			s.p.Say("connected to %s", peer)
 			if s.role == "send" {
 				s.p.Say("waiting for the receiver to accept")
@@ -133,7 +136,7 @@ func (s *session) done(r transfer.Result, err error) error {
 		bps = float64(r.Moved) * 8 / moving.Seconds()
 	}
 	s.p.Event(doneEvent{
-		Event: "done", Role: s.role, Peer: r.Peer, Transport: "tcp", ARQ: "kernel", Files: r.Files, Bytes: r.Bytes,
+		Event: "done", Role: s.role, Peer: r.Peer, Transport: "tcp", ARQ: "kernel", Encrypted: s.sealed, Files: r.Files, Bytes: r.Bytes,
 		Seconds: r.Elapsed.Seconds(), GoodputBPS: bps, Resumed: r.Resumed,
 		PacketsSent: m.after.SegmentsSent - m.before.SegmentsSent,
 		PacketsLost: m.after.Retransmits - m.before.Retransmits,
