@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/wherry-net/wherry/socket"
+	"github.com/wherry-net/wherry/socket/echo"
 	"github.com/wherry-net/wherry/socket/safetext"
 	"github.com/wherry-net/wherry/transfer"
 )
@@ -99,6 +100,7 @@ var failureRules = []rule{
 	{is(socket.ErrUnreachable), exitNetwork, "unreachable", "there is no route to that address from here"},
 	{is(transfer.ErrPeerSilent), exitNetwork, "timeout", "--timeout changes how long to wait"},
 	{is(transfer.ErrLost), exitNetwork, "connection-lost", "run the same command again"},
+	{is(echo.ErrNotEcho), exitNetwork, "protocol", "start 'wherry echo' there"},
 	{as[*transfer.ProtocolError], exitNetwork, "protocol", "is the other end wherry, of a version near to this one?"},
 	{as[*transfer.RemoteError], exitFailure, "remote", "the other end prints more"},
 	{is(socket.ErrAddressInUse), exitFailure, "address-in-use", "another program listens there; choose another port with --listen"},
