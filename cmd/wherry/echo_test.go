@@ -126,6 +126,7 @@ func TestPingFailures(t *testing.T) {
 	defer web.Close()
 	go func() {
 		if c, err := web.Accept(); err == nil {
+			io.ReadFull(c, make([]byte, 64)) // or Close would reset
 			io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n")
 			c.Close()
 		}
