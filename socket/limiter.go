@@ -2,6 +2,7 @@ package socket
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -96,11 +97,11 @@ const (
 //  3. Nothing to send is source, if at least half of it was spent waiting for
 //     the source, otherwise cpu (the program hashed, encrypted or was not
 //     scheduled).
-//  4. Of what the congestion control accounts for: pacing, when the delivery rate
-//     is at the cap that was set; loss, when at least 2% was retransmitted, or
-//     0.5% and the RTT shows no standing queue; pacing, when the flight is well
-//     below the congestion window and the delivery rate at the pacing rate (as
-//     with BBR); and otherwise the congestion window.
+//  4. Of what the congestion control accounts for: pacing, when the rate is at
+//     the cap that was set; with BBR, which is governed by its pacing rate and
+//     not by losses, pacing or, if the flight has filled it, the congestion
+//     window; loss, when at least 2% was retransmitted, or 0.5% and the RTT shows
+//     no standing queue; and otherwise the congestion window.
 //
 // Where the kernel does not tell the times, a sender that spent most of its time
 // in Write was limited by the network, and otherwise rule 3 holds.
@@ -148,22 +149,29 @@ func Explain(before, after TCPInfo, load Load) Diagnosis {
 	if d.Congestion > d.Share {
 		d.Limiter, d.Share = LimitNetwork, d.Congestion
 		if after.HasTimes {
-			d.Limiter = congestionLimiter(after, d.Retransmits)
+			busy := (after.BusyTime - before.BusyTime).Seconds()
+			rate := float64(after.BytesSent-before.BytesSent) / max(busy, 1e-6)
+			d.Limiter = congestionLimiter(after, rate, d.Retransmits)
 		}
 	}
 	return d
 }
 
-// congestionLimiter is rule 4 of [Explain].
-func congestionLimiter(t TCPInfo, retransmits float64) Limiter {
+// congestionLimiter is rule 4 of [Explain]; rate is the mean rate of sending, in
+// bytes per second, while there was something to send.
+func congestionLimiter(t TCPInfo, rate, retransmits float64) Limiter {
 	queue := float64(t.RTT) > queueing*float64(t.MinRTT)+float64(queueingSlack)
 	switch {
-	case t.MaxPacingRate > 0 && t.DeliveryRate*10 >= t.MaxPacingRate*9:
+	case t.MaxPacingRate > 0 && max(rate, float64(t.DeliveryRate)) >= 0.9*float64(t.MaxPacingRate):
 		return LimitPacing
+	case strings.HasPrefix(t.Congestion, "bbr"):
+		// Other algorithms are paced also, but at 1.2 times what their window
+		// allows, so that the pacing never holds them back.
+		if t.InFlight*10 < t.CongestionWindow*8 {
+			return LimitPacing
+		}
 	case retransmits >= veryLossy, retransmits >= lossy && !queue:
 		return LimitLoss
-	case t.PacingRate > 0 && t.InFlight > 0 && t.InFlight*10 < t.CongestionWindow*8 && t.DeliveryRate*10 >= t.PacingRate*7:
-		return LimitPacing
 	}
 	return LimitCongestionWindow
 }

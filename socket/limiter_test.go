@@ -41,10 +41,13 @@ func TestExplain(t *testing.T) {
 		{"rate cap", since(10*s, 0, 0, func(t *TCPInfo) { t.MaxPacingRate, t.DeliveryRate = 1e6, 98e4 }), Load{}, LimitPacing, 1},
 		{"rate cap that does not bite", since(10*s, 0, 0, func(t *TCPInfo) { t.MaxPacingRate, t.DeliveryRate = 1e8, 98e4 }), Load{}, LimitCongestionWindow, 1},
 		{"bbr", since(10*s, 0, 0, func(t *TCPInfo) {
-			t.PacingRate, t.DeliveryRate, t.InFlight, t.CongestionWindow = 1e7, 99e5, 1e5, 2e5
+			t.Congestion, t.PacingRate, t.DeliveryRate, t.InFlight, t.CongestionWindow = "bbr", 1e7, 99e5, 1e5, 2e5
 		}), Load{}, LimitPacing, 1},
-		{"cubic paces faster than its window allows", since(10*s, 0, 0, func(t *TCPInfo) {
-			t.PacingRate, t.DeliveryRate, t.InFlight, t.CongestionWindow = 12e6, 99e5, 198e3, 2e5
+		{"bbr, read when all has arrived", since(10*s, 0, 0, func(t *TCPInfo) { t.Congestion = "bbr"; t.CongestionWindow = 2e5; t.BytesRetransmitted += 3e6 }), Load{}, LimitPacing, 1},
+		{"bbr with its window full", since(10*s, 0, 0, func(t *TCPInfo) { t.Congestion = "bbr"; t.CongestionWindow = 2e5; t.InFlight = 19e4 }), Load{}, LimitCongestionWindow, 1},
+		{"rate cap by the mean", since(10*s, 0, 0, func(t *TCPInfo) { t.MaxPacingRate, t.DeliveryRate = 105e5, 98e4 }), Load{}, LimitPacing, 1},
+		{"cubic in recovery, below its window", since(10*s, 0, 0, func(t *TCPInfo) {
+			t.Congestion, t.PacingRate, t.DeliveryRate, t.InFlight, t.CongestionWindow = "cubic", 12e6, 99e5, 15e4, 2e5
 		}), Load{}, LimitCongestionWindow, 1},
 		{"no times, in Write", TCPInfo{}, Load{WriteWait: 8 * s}, LimitNetwork, .8},
 		{"no times, waiting for the disk", TCPInfo{}, Load{WriteWait: 1 * s, SourceWait: 8 * s}, LimitSource, .9},

@@ -41,7 +41,8 @@ type TCPInfo struct {
 	// HasTimes says that the three times below are known. The kernel keeps
 	// them as a partition: BusyTime is the time with anything to send or
 	// unacknowledged, and of it the two others were spent stopped by the
-	// peer's window and by our own send buffer.
+	// peer's window and by our own send buffer. Its clock is the tick (1 to 10
+	// ms): what is shorter, as on loopback, comes out as idle.
 	HasTimes         bool
 	BusyTime         time.Duration
 	ReceiveWindow    time.Duration

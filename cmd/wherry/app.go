@@ -61,6 +61,8 @@ func newApp(io stdio) *cli.App {
 		Commands: []*cli.Command{
 			sendCommand(io),
 			receiveCommand(io),
+			echoCommand(io),
+			pingCommand(io),
 			demoCommand(io),
 		},
 		CustomAppHelpTemplate: appHelp + exitHelp(),

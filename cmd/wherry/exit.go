@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/wherry-net/wherry/socket"
+	"github.com/wherry-net/wherry/socket/echo"
 	"github.com/wherry-net/wherry/socket/safetext"
 	"github.com/wherry-net/wherry/transfer"
 	"github.com/wherry-net/wherry/transfer/pairing"
@@ -93,6 +94,8 @@ func as[T error](err error) bool {
 }
 
 var failureRules = []rule{
+	{as[*socket.AddressError], exitUsage, "usage", "write HOST, HOST:PORT or [IPV6]:PORT"},
+	{as[*socket.OptionError], exitUsage, "usage", "'wherry COMMAND --help' tells the flags"},
 	{as[*usageError], exitUsage, "usage", "'wherry COMMAND --help' tells the flags"},
 	{is(transfer.ErrInterrupted), exitInterrupted, "interrupted", "run the same command again to send what remains"},
 	{is(context.Canceled), exitInterrupted, "interrupted", "run the same command again to send what remains"},
@@ -117,11 +120,15 @@ var failureRules = []rule{
 	{is(socket.ErrRefused), exitNetwork, "connection-refused", "is the other end listening on that port? Start it first, with --listen"},
 	{is(socket.ErrTimeout), exitNetwork, "timeout", "a firewall may drop the packets; --timeout changes how long to wait"},
 	{is(socket.ErrUnreachable), exitNetwork, "unreachable", "there is no route to that address from here"},
+	{is(socket.ErrNameServer), exitNetwork, "name-server", "is a name server set up here? An IP address needs none"},
+	{is(socket.ErrLost), exitNetwork, "connection-lost", "run the same command again"},
 	{is(transfer.ErrPeerSilent), exitNetwork, "timeout", "--timeout changes how long to wait"},
 	{is(transfer.ErrLost), exitNetwork, "connection-lost", "run the same command again"},
+	{is(echo.ErrNotEcho), exitNetwork, "protocol", "start 'wherry echo' there"},
 	{as[*transfer.ProtocolError], exitNetwork, "protocol", "is the other end wherry, of a version near to this one?"},
 	{as[*transfer.RemoteError], exitFailure, "remote", "the other end prints more"},
 	{is(socket.ErrAddressInUse), exitFailure, "address-in-use", "another program listens there; choose another port with --listen"},
+	{is(socket.ErrNotOurs), exitFailure, "address-not-local", "name an address of this machine, or none"},
 	{is(fs.ErrNotExist), exitFailure, "not-found", "check the spelling of the path"},
 	{is(fs.ErrPermission), exitFailure, "permission", "check the rights on that path"},
 }

@@ -128,6 +128,9 @@ func (p *Pinger) Run(ctx context.Context, address string) (*Result, error) {
 	res.Network, res.Address, res.Peer = network, address, conn.RemoteAddr().String()
 	res.Lookup, res.Connect = *lookup, *connect
 	if err != nil {
+		if kind := socket.Kind(err); kind != nil && !errors.Is(err, kind) {
+			err = fmt.Errorf("%w: %w", kind, err)
+		}
 		err = fmt.Errorf("ping %s: %w", address, err)
 	}
 	return res, err
@@ -356,12 +359,11 @@ func readStream(conn net.Conn, session uint64, size int, out chan<- arrival, don
 		n, err := io.ReadFull(conn, buf)
 		a := arrival{at: time.Now()}
 		switch {
+		case err != nil && n >= len(magic) && [4]byte(buf) != magic:
+			// A few words and then a close: an HTTP server or its like.
+			a.err = ErrNotEcho
 		case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
 			a.err = fmt.Errorf("%w: the peer closed it", socket.ErrLost)
-			// A few words and then a close: an HTTP server or its like.
-			if n >= len(magic) && [4]byte(buf) != magic {
-				a.err = ErrNotEcho
-			}
 		case err != nil:
 			a.err = err
 		default:

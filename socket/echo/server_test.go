@@ -269,6 +269,26 @@ func TestPingDeadPort(t *testing.T) {
 	}
 }
 
+// A peer that resets says that the connection is lost, as whatever it came.
+func TestPingReset(t *testing.T) {
+	l, err := socket.Listen(t.Context(), "127.0.0.1:0", socket.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		if c, err := l.Accept(t.Context()); err == nil {
+			io.ReadFull(c, make([]byte, 1))
+			c.SetLinger(0)
+			c.Close()
+		}
+	}()
+	p := Pinger{TCP: true, Count: 2}
+	if _, err := p.Run(t.Context(), l.Addr().String()); !errors.Is(err, socket.ErrLost) {
+		t.Errorf("%v", err)
+	}
+}
+
 // netcat returns the path of nc, without which the test is no test.
 func netcat(t *testing.T) string {
 	nc, err := exec.LookPath("nc")
