@@ -18,9 +18,9 @@ import (
 //
 //	decisions -> queue -> producers (read, hash) -> ready -> writer
 type feeder struct {
-	src     *Source
-	sent    func(fileEnd) // called before the end can reach the peer
-	warn    func(e *Entry, text string)
+	src  *Source
+	sent func(fileEnd) // called before the end can reach the peer
+	warn func(e *Entry, text string)
 
 	free  chan []byte // buffers: what bounds the memory
 	ready chan batch

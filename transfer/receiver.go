@@ -461,19 +461,15 @@ func (r *receiver) report(batch []finished) error {
 		r.count(f)
 	}
 	r.mu.Unlock()
-	for len(out) > 0 {
-		// A batch of receipts with long texts may not fit into one frame; cut
-		// between receipts is found by sending singly then.
-		if len(out) <= maxControl {
-			return r.link.frame(frameReceipts, out)
+	if len(out) <= maxControl {
+		return r.link.frame(frameReceipts, out)
+	}
+	// Long texts have made the batch too long for one frame.
+	for _, f := range batch {
+		b := receipt{Entry: f.in.entry, Status: f.status, Digest: f.digest, Text: f.text}.append(nil)
+		if err := r.link.frame(frameReceipts, b); err != nil {
+			return err
 		}
-		for _, f := range batch {
-			b := receipt{Entry: f.in.entry, Status: f.status, Digest: f.digest, Text: f.text}.append(nil)
-			if err := r.link.frame(frameReceipts, b); err != nil {
-				return err
-			}
-		}
-		return nil
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -130,12 +129,4 @@ func jsonName(s string) string {
 		s = s[n:]
 	}
 	return b.String()
-}
-
-// colour wraps s for a terminal, unless NO_COLOR says otherwise.
-func colour(w io.Writer, noColor bool, code, s string) string {
-	if noColor || !isTerminal(w) {
-		return s
-	}
-	return "\x1b[" + code + "m" + s + "\x1b[0m"
 }

@@ -64,7 +64,9 @@ func Advertise(ctx context.Context, o Offer, cfg Config) (*Advertisement, error)
 	if err != nil {
 		return nil, fmt.Errorf("advertising: %w", err)
 	}
-	r, err := newResponder(time.Now(), o, links, crand.Reader, rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())))
+	var seed [32]byte
+	_, _ = crand.Read(seed[:]) // cannot fail (crypto/rand)
+	r, err := newResponder(time.Now(), o, links, crand.Reader, rand.New(rand.NewChaCha8(seed)))
 	if err != nil {
 		s.close()
 		return nil, fmt.Errorf("advertising: %w", err)
