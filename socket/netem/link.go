@@ -193,6 +193,14 @@ func (l *Link) Next() (time.Duration, bool) {
 	return l.inflight[0].at, true
 }
 
+// NextLen returns the length of the next packet, Header included, or 0.
+func (l *Link) NextLen() int {
+	if len(l.inflight) == 0 {
+		return 0
+	}
+	return len(l.inflight[0].data)
+}
+
 // Pop copies the next packet that has arrived by now into buf and returns its
 // length; what does not fit is cut off. It returns false when there is none.
 // Packets that arrive at the same moment come in the order of their pushing.
