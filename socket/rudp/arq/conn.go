@@ -95,6 +95,8 @@ type Conn struct {
 
 	stats Stats
 	spans []span // scratch for ACKs
+
+	elicitSent uint64 // packets sent that wanted an answer
 }
 
 func newConn(now time.Duration, cfg Config, client bool) *Conn {

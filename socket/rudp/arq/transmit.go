@@ -267,6 +267,7 @@ func (c *Conn) noteSent(now time.Duration, p *sentPacket) {
 	c.rate.onSend(now, p, c.inFlight)
 	p.epoch = c.cc.onSend(now, int(p.size), c.inFlight, c.rate.appLimited != 0)
 	c.inFlight += int(p.size)
+	c.elicitSent++
 	c.pacer.spend(int(p.size))
 	c.lastSent = now
 	if c.waiting == never {
