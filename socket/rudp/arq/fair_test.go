@@ -102,7 +102,7 @@ func controllerTrace(t *testing.T) *arq.Trace {
 	last := ""
 	n := 0
 	return &arq.Trace{Controller: func(now time.Duration, s arq.ControllerState) {
-		if n++; s.Phase != last || n%20 == 0 {
+		if n++; s.Phase != last || n%100 == 0 {
 			last = s.Phase
 			t.Logf("%8.3f %-9s win %4d fl %4d pace %6.1f bw %6.1f floor %.3f base %5.1f q %5.1f", now.Seconds(), s.Phase,
 				s.Window/1500, s.InFlight/1500, s.Pace*8/1e6, s.Bandwidth*8/1e6, s.LossFloor, float64(s.MinRTT)/1e6, float64(s.Queue)/1e6)

@@ -60,9 +60,11 @@ type model struct {
 	lossy      int // consecutive periods with excess but without a queue
 	fullBw     float64
 	fullRounds int
-	filled     bool // startup is over
+	startLoss  float64 // in the last round of startup that is known
+	filled     bool    // startup is over
 
-	standing int // rounds in which the queue did not drain
+	standing int     // rounds in which the queue did not drain
+	press    float64 // the governor's memory: several that overestimate
 	cub      cubic
 	events   int // congestion events since the last dip
 	lastDip  time.Duration
@@ -99,6 +101,8 @@ const (
 	excessLimit   = 0.02
 	standingLimit = 12
 	minQueue      = 2 * time.Millisecond
+	pressStep     = .03
+	pressMax      = .3
 	baseSpan      = 30 * time.Second
 	probeRTTEvery = 10 * time.Second
 	minWindow     = 4 // packets
@@ -180,7 +184,7 @@ func (m *model) onAck(e *ackEvent) {
 		m.bw.add(e.rate)
 		m.bwEver = max(m.bwEver, e.rate)
 	}
-	congested := false
+	congested := false // in excess of the floor
 	for p := m.led.settled(); p != nil; p = m.led.settled() {
 		congested = m.judge(p) || congested
 	}
@@ -195,7 +199,7 @@ func (m *model) onAck(e *ackEvent) {
 		return
 	}
 	if m.phase == phaseCompete || m.phase == phaseDip {
-		m.compete(e)
+		m.compete(e, congested)
 		return
 	}
 	if congested && m.filled {
@@ -220,6 +224,12 @@ func (m *model) judge(p *period) bool {
 	if p.phase == phaseDown {
 		m.floor.add(p.sent, p.lost)
 		return false
+	}
+	if p.phase == phaseStartup {
+		m.startLoss = float64(p.lost) / float64(p.sent)
+	}
+	if p.phase == phaseCompete {
+		return m.floor.excess(p)*float64(p.sent) > 1
 	}
 	if p.phase != phaseCruise {
 		return false
@@ -252,7 +262,8 @@ func (m *model) advance(e *ackEvent) {
 			m.fullBw, m.fullRounds = m.bw.best, 0
 		} else if !e.rateLimited {
 			m.fullRounds++
-			full = m.fullRounds >= 3
+			// Growth that ends in losses has ended.
+			full = m.fullRounds >= 3 || m.startLoss > excessLimit && !m.plain
 		}
 		// A queue that stands through a whole round shows it sooner.
 		if !m.plain && m.roundsIn > 2 && m.rtts.min > base+base/4+4*time.Millisecond {
@@ -304,8 +315,10 @@ func (m *model) startCruise(now time.Duration) {
 func (m *model) watch(e *ackEvent) {
 	if m.queue() <= m.theta() || m.phase == phaseDrain {
 		m.standing = 0
+		m.press = max(m.press-2*pressStep, 0)
 		return
 	}
+	m.press = min(m.press+pressStep, pressMax)
 	if m.standing++; m.standing < standingLimit {
 		return
 	}
@@ -321,13 +334,13 @@ func (m *model) watch(e *ackEvent) {
 }
 
 // compete plays CUBIC on the losses in excess of the floor.
-func (m *model) compete(e *ackEvent) {
+func (m *model) compete(e *ackEvent, congested bool) {
 	now := e.now
 	if m.phase == phaseDip {
 		if m.low > 0 && m.low-m.base.value() <= m.theta() {
 			m.cub.cwnd = m.resume
 			m.bwLo = math.Inf(1)
-			m.standing = 0
+			m.standing, m.press = 0, 0
 			m.enter(now, phaseDown)
 			return
 		}
@@ -339,12 +352,12 @@ func (m *model) compete(e *ackEvent) {
 	}
 	c := *e
 	// With a clean path every loss is somebody's overflow; otherwise only
-	// what chance does not explain.
-	if c.lost > 0 && m.floor.value > .0005 {
-		n := float64(c.lostPackets + c.ackedPackets)
-		want := n*m.floor.value + 2*math.Sqrt(n*m.floor.value) + 1
-		if float64(c.lostPackets) <= want {
-			c.lost, c.lostPackets = 0, 0
+	// what chance does not explain, which it takes a round to tell.
+	if m.floor.value > .0005 {
+		c.lost, c.lostPackets = 0, 0
+		if congested && now-e.srtt > m.judged {
+			c.lost, c.lostSent = m.mtu, now
+			m.judged = now
 		}
 	}
 	before := m.cub.recover
@@ -397,11 +410,8 @@ func (m *model) govern() float64 {
 	if m.plain {
 		return 1
 	}
-	over := m.queue() - m.theta()
-	if over <= 0 {
-		return 1
-	}
-	return 1 - min(.2, over.Seconds()/(4*m.base.value().Seconds()))
+	over := max(m.queue()-m.theta(), 0)
+	return 1 - min(.35, over.Seconds()/(2*m.base.value().Seconds())+m.press)
 }
 
 func (m *model) window() int {
