@@ -114,7 +114,9 @@ var pattern = func() []byte {
 		x ^= x << 5
 		p[i] = byte(x)
 	}
-	copy(p[patternN:], p[:1<<16])
+	for i := patternN; i < len(p); i++ {
+		p[i] = p[i-patternN]
+	}
 	return p
 }()
 
