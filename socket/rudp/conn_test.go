@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"errors"
 	"io"
 	"net"
-	"net/netip"
 	"testing"
 	"time"
 
@@ -93,9 +91,6 @@ func TestTransfer(t *testing.T) {
 		t.Fatalf("%q, %v", got, err)
 	}
 }
-
-var _ = errors.New
-var _ netip.Addr
 
 func BenchmarkLoopback(b *testing.B) {
 	c, s := pair(b, Config{}, Config{})

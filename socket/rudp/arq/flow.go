@@ -1,5 +1,7 @@
 package arq
 
+import "time"
+
 // flowControl decides how far ahead the peer may send. The window starts
 // small and doubles when the network, not the reader, fills it.
 type flowControl struct {
@@ -7,6 +9,9 @@ type flowControl struct {
 	max    uint64
 	told   uint64 // limit as last sent
 	sure   uint64 // limit as last sent in a packet that is sent again if lost
+
+	markRead uint64        // where the reader was when a window's worth was last counted
+	markAt   time.Duration // and when
 }
 
 const initialRecvWindow = 2 << 20
@@ -26,6 +31,25 @@ func (f *flowControl) consumed(r *recvBuffer) {
 	if limit := r.read + f.window; limit > r.limit {
 		r.limit = limit
 	}
+}
+
+// readerJitter is for how long a reader may be kept from a processor without
+// stalling a fast path.
+const readerJitter = 10 * time.Millisecond
+
+// drained widens the window of a path so fast that a window's worth was read
+// within readerJitter: the reader may well be what limits it, so the rule in
+// arrived does not see it, but it must not be what is waited for while others
+// have the processor.
+func (f *flowControl) drained(now time.Duration, r *recvBuffer) {
+	if r.read-f.markRead < f.window {
+		return
+	}
+	if now-f.markAt < readerJitter && f.window < f.max {
+		f.window = min(2*f.window, f.max)
+		f.consumed(r)
+	}
+	f.markRead, f.markAt = r.read, now
 }
 
 // arrived widens the window when the network has filled most of it while the

@@ -119,7 +119,9 @@ func (c *Conn) nextKind(now time.Duration) (sendKind, Limiter) {
 		return sendNothing, LimitCwnd
 	}
 	if pending {
-		if c.inFlight+size > c.cc.window() {
+		// One packet may always fly: a window that shrank while datagrams
+		// were small can be less than one since path MTU discovery.
+		if c.inFlight > 0 && c.inFlight+size > c.cc.window() {
 			return sendNothing, LimitCwnd
 		}
 		if !c.pacer.ready(size) {
