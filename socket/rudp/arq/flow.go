@@ -1,23 +1,22 @@
 package arq
 
-// flowControl decides how far ahead the peer may send. The window starts
-// small and doubles when the network, not the reader, fills it.
+// flowControl decides how far ahead of the reader the peer may send. The
+// whole window is granted from the start: the memory behind it is only taken
+// as data really waits in it (see ring), and a window that grew with the path
+// would be the limit for its first round trips, which on a long path are most
+// of a transfer.
 type flowControl struct {
 	window uint64 // bytes granted beyond what was read
-	max    uint64
 	told   uint64 // limit as last sent
 	sure   uint64 // limit as last sent in a packet that is sent again if lost
 }
 
-const initialRecvWindow = 2 << 20
-
 func (f *flowControl) init(limit int) {
-	f.max = uint64(nextPow2(max(limit, 64<<10)))
-	if f.max > uint64(limit) {
-		f.max /= 2
+	// A power of two, because the ring is: memory stays within limit.
+	f.window = uint64(nextPow2(max(limit, 64<<10)))
+	if f.window > uint64(limit) && f.window > 64<<10 {
+		f.window /= 2
 	}
-	f.max = max(f.max, 64<<10)
-	f.window = min(initialRecvWindow, f.max)
 	f.told, f.sure = f.window, f.window
 }
 
@@ -25,15 +24,6 @@ func (f *flowControl) init(limit int) {
 func (f *flowControl) consumed(r *recvBuffer) {
 	if limit := r.read + f.window; limit > r.limit {
 		r.limit = limit
-	}
-}
-
-// arrived widens the window when the network has filled most of it while the
-// reader keeps up.
-func (f *flowControl) arrived(r *recvBuffer) {
-	if f.window < f.max && r.limit-r.top < f.window/3 && r.nxt-r.read < f.window/8 {
-		f.window = min(2*f.window, f.max)
-		f.consumed(r)
 	}
 }
 
