@@ -52,7 +52,7 @@ func (c *Conn) Check() error {
 		}
 	}
 	r := &c.recv
-	if r.read > r.nxt || r.nxt > r.limit || r.top > r.limit || r.limit-r.read > c.flow.max {
+	if r.read > r.nxt || r.nxt > r.limit || r.top > r.limit || r.limit-r.read > c.flow.window {
 		return fmt.Errorf("receive buffer out of order: read %d NXT %d top %d limit %d", r.read, r.nxt, r.top, r.limit)
 	}
 	// What is neither acknowledged, nor lost, nor in flight would never

@@ -204,7 +204,6 @@ func (c *Conn) Discard(n int) { c.consume(min(n, c.recv.readable())) }
 func (c *Conn) consume(n int) {
 	c.recv.read += uint64(n)
 	c.flow.consumed(&c.recv)
-	c.flow.drained(c.now, &c.recv)
 	c.traceRecvWindow()
 }
 

@@ -62,7 +62,13 @@ func newController(cfg *Config, rng func() uint64) controller {
 	}
 }
 
-const initialWindow = 32 // packets
+const (
+	initialWindow = 32 // packets
+	// initialRate raises the first window of long paths, in bytes/s: what
+	// counts for a queue is the pace, and that stays modest.
+	initialRate      = 1e6
+	initialWindowMax = 256 // packets at most
+)
 
 // fixed sends at one rate.
 type fixed struct {

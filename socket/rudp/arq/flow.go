@@ -1,28 +1,22 @@
 package arq
 
-import "time"
-
-// flowControl decides how far ahead the peer may send. The window starts
-// small and doubles when the network, not the reader, fills it.
+// flowControl decides how far ahead of the reader the peer may send. The
+// whole window is granted from the start: the memory behind it is only taken
+// as data really waits in it (see ring), and a window that grew with the path
+// would be the limit for its first round trips, which on a long path are most
+// of a transfer.
 type flowControl struct {
 	window uint64 // bytes granted beyond what was read
-	max    uint64
 	told   uint64 // limit as last sent
 	sure   uint64 // limit as last sent in a packet that is sent again if lost
-
-	markRead uint64        // where the reader was when a window's worth was last counted
-	markAt   time.Duration // and when
 }
 
-const initialRecvWindow = 2 << 20
-
 func (f *flowControl) init(limit int) {
-	f.max = uint64(nextPow2(max(limit, 64<<10)))
-	if f.max > uint64(limit) {
-		f.max /= 2
+	// A power of two, because the ring is: memory stays within limit.
+	f.window = uint64(nextPow2(max(limit, 64<<10)))
+	if f.window > uint64(limit) && f.window > 64<<10 {
+		f.window /= 2
 	}
-	f.max = max(f.max, 64<<10)
-	f.window = min(initialRecvWindow, f.max)
 	f.told, f.sure = f.window, f.window
 }
 
@@ -30,34 +24,6 @@ func (f *flowControl) init(limit int) {
 func (f *flowControl) consumed(r *recvBuffer) {
 	if limit := r.read + f.window; limit > r.limit {
 		r.limit = limit
-	}
-}
-
-// readerJitter is for how long a reader may be kept from a processor without
-// stalling a fast path.
-const readerJitter = 10 * time.Millisecond
-
-// drained widens the window of a path so fast that a window's worth was read
-// within readerJitter: the reader may well be what limits it, so the rule in
-// arrived does not see it, but it must not be what is waited for while others
-// have the processor.
-func (f *flowControl) drained(now time.Duration, r *recvBuffer) {
-	if r.read-f.markRead < f.window {
-		return
-	}
-	if now-f.markAt < readerJitter && f.window < f.max {
-		f.window = min(2*f.window, f.max)
-		f.consumed(r)
-	}
-	f.markRead, f.markAt = r.read, now
-}
-
-// arrived widens the window when the network has filled most of it while the
-// reader keeps up.
-func (f *flowControl) arrived(r *recvBuffer) {
-	if f.window < f.max && r.limit-r.top < f.window/3 && r.nxt-r.read < f.window/8 {
-		f.window = min(2*f.window, f.max)
-		f.consumed(r)
 	}
 }
 

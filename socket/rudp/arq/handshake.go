@@ -13,14 +13,13 @@ type handshake struct {
 	wait      time.Duration
 	deadline  time.Duration
 	firstSent time.Duration // client: of the INIT with the cookie
-	sends     int
 	acceptDue bool // server: an INIT is to be answered
 	reset     [resetTokenLen]byte
 	heard     bool // client: anything came back
 }
 
 const (
-	initRetry     = 300 * time.Millisecond
+	initRetry     = 400 * time.Millisecond
 	initRetryMax  = 1500 * time.Millisecond
 	resetTokenLen = 16
 )
@@ -53,6 +52,9 @@ func (c *Conn) establish(now time.Duration, p params) {
 	}
 	c.lastRecv, c.lastSent = now, now
 	c.lim.since = now
+	// The controller starts from the handshake's round trip.
+	c.cc.onAck(&ackEvent{now: now, srtt: c.rtt.smoothed, minRTT: c.rtt.min, mtu: c.pmtu.size})
+	c.updatePace()
 	c.setState(StateEstablished)
 	c.pmtu.start(now)
 }
@@ -63,10 +65,8 @@ func (c *Conn) pollHandshake(now time.Duration, buf []byte) Transmit {
 	}
 	c.hs.next = now + c.hs.wait
 	c.hs.wait = min(c.hs.wait*3/2, initRetryMax)
-	c.hs.sends++
 	if c.hs.cookie != nil && c.hs.firstSent == 0 {
 		c.hs.firstSent = now
-		c.hs.sends = 1
 	}
 	b := buf[:headerLen]
 	putHeader(b, header{version: Version, typ: typeInit, number: c.local})
@@ -119,9 +119,9 @@ func (c *Conn) handleHandshake(now time.Duration, h header, b []byte, from netip
 		}
 		c.remote = h.number
 		copy(c.hs.reset[:], rest)
-		if c.hs.sends == 1 {
-			c.rtt.seed(now - c.hs.firstSent)
-		}
+		// If the INIT was sent again this may be too long, which the first
+		// sample corrects.
+		c.rtt.seed(now - c.hs.firstSent)
 		c.establish(now, p)
 		c.needPing = true // tells the server, even if nothing is to be said
 	case h.typ == typeVersion && ours && waiting && c.hs.cookie == nil:

@@ -60,6 +60,7 @@ type model struct {
 	lossy      int // consecutive periods with excess but without a queue
 	fullBw     float64
 	fullRounds int
+	slow       float64 // slow start's window in bytes: bandwidth samples lag
 	startLoss  float64 // in the last round of startup that is known
 	filled     bool    // startup is over
 
@@ -74,26 +75,31 @@ type model struct {
 }
 
 // rttRound is the range of round-trip times in the last round and in this.
-type rttRound struct{ min, max, curMin, curMax time.Duration }
+type rttRound struct {
+	min, max, curMin, curMax time.Duration
+	n                        int // samples in this round
+}
 
 func (r *rttRound) add(d time.Duration) {
 	if r.curMin == 0 || d < r.curMin {
 		r.curMin = d
 	}
 	r.curMax = max(r.curMax, d)
+	r.n++
 }
 
 func (r *rttRound) round() {
 	if r.curMin > 0 {
 		r.min, r.max = r.curMin, r.curMax
 	}
-	r.curMin, r.curMax = 0, 0
+	r.curMin, r.curMax, r.n = 0, 0, 0
 }
 
 const (
 	startupGain   = 2.77
 	upGain        = 1.25
 	downGain      = 0.75
+	downComp      = 1.15
 	cruiseRounds  = 6
 	windowGain    = 2.0
 	paceMargin    = 0.99 // so that rounding does not fill the queue
@@ -194,6 +200,7 @@ func (m *model) onAck(e *ackEvent) {
 	if e.persistent {
 		m.bw = maxByRound{}
 		m.bw.add(m.bwEver / 8)
+		m.slow = 0
 		m.enter(now, phaseStartup)
 		m.fullBw, m.fullRounds = 0, 0
 		return
@@ -254,20 +261,26 @@ func (m *model) advance(e *ackEvent) {
 	elapsed := now - m.since
 	switch m.phase {
 	case phaseStartup:
-		if !e.round {
+		if m.slow == 0 {
+			m.slow = m.first()
+		}
+		if !e.appLimited {
+			m.slow += 1.25 * float64(e.acked)
+		}
+		// A queue that stands from the start of a round shows it soonest,
+		// as in HyStart++ (RFC 9406).
+		full := !m.plain && m.roundsIn > 2 && m.rtts.n >= 8 &&
+			m.rtts.curMin > base+min(max(base/8, 4*time.Millisecond), 16*time.Millisecond)
+		if !e.round && !full {
 			return
 		}
-		full := false
-		if m.bw.best >= m.fullBw*1.25 {
+		if full {
+		} else if m.bw.best >= m.fullBw*1.25 {
 			m.fullBw, m.fullRounds = m.bw.best, 0
-		} else if !e.rateLimited {
+		} else if !e.rateLimited && startupGain*m.bw.best > m.firstPace() {
 			m.fullRounds++
 			// Growth that ends in losses has ended.
-			full = m.fullRounds >= 3 || m.startLoss > excessLimit && !m.plain
-		}
-		// A queue that stands through a whole round shows it sooner.
-		if !m.plain && m.roundsIn > 2 && m.rtts.min > base+base/4+4*time.Millisecond {
-			full = true
+			full = m.fullRounds >= 3 || m.fullRounds == 2 && m.startLoss > excessLimit && !m.plain
 		}
 		if full {
 			m.filled = true
@@ -308,7 +321,7 @@ func (m *model) advance(e *ackEvent) {
 func (m *model) startCruise(now time.Duration) {
 	m.enter(now, phaseCruise)
 	// Flows must not probe in step.
-	m.cruise = cruiseRounds - 1 + int(m.rng()%3)
+	m.cruise = cruiseRounds + int(m.rng()%3)
 }
 
 // watch counts rounds in which the queue does not drain.
@@ -323,9 +336,9 @@ func (m *model) watch(e *ackEvent) {
 		return
 	}
 	m.standing = 0
-	// Somebody fills the queue. Begin with the window that half of what the
-	// path ever gave would need, so as not to take minutes to get there.
-	w := max(float64(e.prior), .5*m.bwEver*e.srtt.Seconds())
+	// Somebody fills the queue. Begin with the window that a good half of
+	// what the path ever gave needs, so as not to take minutes to get there.
+	w := max(float64(e.prior), .6*m.bwEver*e.srtt.Seconds())
 	m.cub = *newCubic()
 	m.cub.cwnd, m.cub.ssthresh, m.cub.wMax = w, w, w
 	m.events = 0
@@ -378,11 +391,7 @@ func (m *model) compete(e *ackEvent, congested bool) {
 func (m *model) pace() float64 {
 	bw := m.bandwidth()
 	if bw == 0 {
-		rtt := max(m.srtt, time.Millisecond)
-		if m.srtt == 0 {
-			rtt = 100 * time.Millisecond
-		}
-		return startupGain * float64(initialWindow*m.mtu) / rtt.Seconds()
+		return m.firstPace()
 	}
 	comp := paceMargin / m.keep()
 	if m.plain {
@@ -390,11 +399,14 @@ func (m *model) pace() float64 {
 	}
 	switch m.phase {
 	case phaseStartup:
-		return startupGain * bw
+		// The first packets are few and far between: they say nothing.
+		return max(startupGain*bw, m.firstPace(), 1.25*m.slow/max(m.srtt, time.Millisecond).Seconds())
 	case phaseDrain:
 		return bw / startupGain
 	case phaseDown:
-		return downGain * bw
+		// Hardly compensated, so that an overestimated floor cannot keep
+		// itself up by filling the queue.
+		return downGain * bw * min(comp, downComp)
 	case phaseUp:
 		return upGain * bw * comp
 	case phaseCompete:
@@ -403,6 +415,20 @@ func (m *model) pace() float64 {
 		return bw
 	}
 	return m.govern() * bw * comp
+}
+
+// first is the window before anything is known, firstPace its pace.
+func (m *model) first() float64 {
+	n := initialRate * m.srtt.Seconds() / float64(m.mtu)
+	return min(max(n, initialWindow), initialWindowMax) * float64(m.mtu)
+}
+
+func (m *model) firstPace() float64 {
+	rtt := max(m.srtt, time.Millisecond)
+	if m.srtt == 0 {
+		rtt = 100 * time.Millisecond
+	}
+	return m.first() / rtt.Seconds()
 }
 
 // govern is the cruise gain: 1, and less as the queue grows.
@@ -417,7 +443,7 @@ func (m *model) govern() float64 {
 func (m *model) window() int {
 	bw := m.bandwidth()
 	if bw == 0 || m.base.value() == 0 {
-		return max(initialWindow*m.mtu, 4*initialWindow*MinDatagram)
+		return int(m.first())
 	}
 	floor := minWindow * m.mtu
 	// What a host's scheduling and the batching of ACKs take at any speed.
@@ -425,8 +451,8 @@ func (m *model) window() int {
 	var w float64
 	switch m.phase {
 	case phaseStartup:
-		w = startupGain*m.bdp() + slack
-		floor = initialWindow * m.mtu
+		w = max(startupGain*m.bdp()+slack, m.slow)
+		floor = int(m.first())
 	case phaseCompete:
 		w = m.cub.cwnd / m.keep()
 	case phaseDip:

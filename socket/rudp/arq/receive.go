@@ -161,7 +161,6 @@ func (c *Conn) handleData(now time.Duration, f *frame) bool {
 		if c.readGone {
 			c.dropUnread()
 		}
-		c.flow.arrived(&c.recv)
 		c.traceRecvWindow()
 	}
 	return true

@@ -139,7 +139,10 @@ func (c *Conn) nextKind(now time.Duration) (sendKind, Limiter) {
 	if c.inFlight < c.cc.window() && c.rate.appLimited == 0 {
 		c.rate.appLimited = max(c.rate.delivered+uint64(c.inFlight), 1)
 	}
-	if c.send.una < c.send.nxt && c.tailWanted() && c.inFlight+size <= c.cc.window() && c.pacer.ready(size) {
+	if c.send.una < c.send.nxt && c.tailWanted() && c.inFlight+size <= c.cc.window() {
+		if !c.pacer.ready(size) {
+			return sendNothing, LimitPacing
+		}
 		return sendTail, 0
 	}
 	return sendNothing, LimitApp
