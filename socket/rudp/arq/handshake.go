@@ -13,7 +13,7 @@ type handshake struct {
 	wait      time.Duration
 	deadline  time.Duration
 	firstSent time.Duration // client: of the INIT with the cookie
-	acceptDue bool // server: an INIT is to be answered
+	acceptDue bool          // server: an INIT is to be answered
 	reset     [resetTokenLen]byte
 	heard     bool // client: anything came back
 }
