@@ -126,12 +126,6 @@ func (c *Conn) handlePacket(now time.Duration, number uint64, b []byte, from net
 	c.stats.PacketsReceived++
 	c.stats.BytesReceived += uint64(len(b))
 	c.lastRecv = now
-	if c.waiting != never {
-		c.waiting = never
-		if c.inFlight > 0 {
-			c.waiting = now
-		}
-	}
 	if t := c.cfg.Trace; t != nil && t.PacketReceived != nil {
 		t.PacketReceived(ev)
 	}
@@ -217,6 +211,9 @@ func (c *Conn) handleAck(now time.Duration, f *ackFrame) error {
 		}
 	}
 	c.loss.ptoCount, c.loss.probes = 0, 0
+	if c.owed = never; c.inFlight > 0 {
+		c.owed = now
+	}
 	e.minRTT, e.srtt = c.rtt.min, c.rtt.smoothed
 	e.rate, e.rateLimited, e.round = c.rate.finish(now, c.rtt.min)
 	e.ce = c.ecn.report(f.ect, f.ce, e.ackedPackets)
