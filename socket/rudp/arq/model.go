@@ -80,11 +80,15 @@ type model struct {
 type rttRound struct {
 	min, max, curMin, curMax time.Duration
 	last                     [3]time.Duration
-	i, n                     int // n: samples in this round
+	i, n                     int           // n: samples in this round
+	jitter                   time.Duration // from one sample to the next, smoothed as in RFC 3550
 }
 
 // add returns what it made of the sample.
 func (r *rttRound) add(d time.Duration) time.Duration {
+	if before := r.last[(r.i+2)%3]; before > 0 {
+		r.jitter += (max(d-before, before-d) - r.jitter) / 16
+	}
 	r.last[r.i] = d
 	r.i = (r.i + 1) % len(r.last)
 	d = max(r.last[0], r.last[1], r.last[2])
@@ -162,7 +166,9 @@ func (m *model) keep() float64 {
 func (m *model) bdp() float64 { return m.bandwidth() * m.base.value().Seconds() }
 
 // theta is the queue that is nothing to worry about.
-func (m *model) theta() time.Duration { return max(minQueue, m.base.value()/20) }
+func (m *model) theta() time.Duration {
+	return max(minQueue, m.base.value()/20, 2*m.rtts.jitter)
+}
 
 // queue is the delay that stood in the queue all through the last round.
 func (m *model) queue() time.Duration {

@@ -67,7 +67,7 @@ func TestImpairments(t *testing.T) {
 				base = got
 			}
 			s := r.Flows[0].Client
-			t.Logf("%.1f Mbit/s, lost %d (late %d), retransmits %d, dropped %v, queue median %v", got, s.PacketsLost, s.PacketsSpurious, s.Retransmits, r.Flows[0].Server.Dropped, r.QueueMedian)
+			t.Logf("%.1f Mbit/s, %+v, lost %d (late %d), retransmits %d, dropped %v, queue median %v", got, r.Forward, s.PacketsLost, s.PacketsSpurious, s.Retransmits, r.Flows[0].Server.Dropped, r.QueueMedian)
 			if want := base * (1 - c.loss) * .9; got < want {
 				t.Errorf("%.1f Mbit/s, want %.1f", got, want)
 			}
