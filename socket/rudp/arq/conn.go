@@ -89,7 +89,7 @@ type Conn struct {
 
 	lastRecv  time.Duration // anything intact
 	lastSent  time.Duration // anything eliciting
-	waiting   time.Duration // since when an answer is owed, or never
+	owed      time.Duration // since when the peer has acknowledged nothing, or never
 	needPing  bool
 	idleLimit time.Duration
 
@@ -112,7 +112,7 @@ func newConn(now time.Duration, cfg Config, client bool) *Conn {
 	c.pmtu.init(&c.cfg)
 	c.ecn.off = cfg.NoECN
 	c.lim.since = now
-	c.lastRecv, c.lastSent, c.waiting = now, now, never
+	c.lastRecv, c.lastSent, c.owed = now, now, never
 	c.idleLimit = cfg.IdleTimeout
 	c.updatePace()
 	return c
@@ -321,14 +321,18 @@ func (c *Conn) advance(now time.Duration) {
 	}
 }
 
-// idleDeadline is when silence means that the peer is gone.
+// idleDeadline is when silence means that the peer is gone: nothing arrives,
+// or what arrives never acknowledges what was sent.
 func (c *Conn) idleDeadline() time.Duration {
-	if c.cfg.KeepAlive < 0 && c.waiting == never {
-		return never
+	from := never
+	if c.send.una < c.send.nxt || c.send.finSent && !c.send.finAcked {
+		from = c.owed
 	}
-	from := c.lastRecv
-	if c.cfg.KeepAlive < 0 {
-		from = max(from, c.waiting)
+	if c.cfg.KeepAlive >= 0 {
+		from = min(from, c.lastRecv)
+	}
+	if from == never {
+		return never
 	}
 	return from + max(c.idleLimit, 3*c.rtt.pto(0))
 }

@@ -12,14 +12,14 @@ type handshake struct {
 	next      time.Duration // client: of the next INIT
 	wait      time.Duration
 	deadline  time.Duration
+	began     time.Duration // client: the first INIT
 	firstSent time.Duration // client: of the INIT with the cookie
-	acceptDue bool // server: an INIT is to be answered
+	acceptDue bool          // server: an INIT is to be answered
 	reset     [resetTokenLen]byte
-	heard     bool // client: anything came back
 }
 
 const (
-	initRetry     = 400 * time.Millisecond
+	initRetry     = 200 * time.Millisecond
 	initRetryMax  = 1500 * time.Millisecond
 	resetTokenLen = 16
 )
@@ -32,7 +32,7 @@ func Dial(now time.Duration, cfg Config, to netip.AddrPort) *Conn {
 	c := newConn(now, cfg, true)
 	c.addr = to
 	c.local = c.randomID()
-	c.hs.next = now
+	c.hs.next, c.hs.began = now, now
 	c.hs.wait = initRetry
 	c.hs.deadline = now + c.cfg.HandshakeTimeout
 	return c
@@ -104,7 +104,8 @@ func (c *Conn) handleHandshake(now time.Duration, h header, b []byte, from netip
 			return
 		}
 		c.hs.cookie = append([]byte(nil), cookie...)
-		c.hs.next, c.hs.wait = now, initRetry
+		c.hs.next = now
+		c.hs.wait = min(max(3*(now-c.hs.began)/2, 50*time.Millisecond), 2*initRetry)
 	case h.typ == typeRetry && ours && waiting:
 		// A second cookie, for an INIT that was sent again: take the
 		// newer one, but do not hurry.

@@ -74,22 +74,34 @@ type model struct {
 	low      time.Duration // shortest round trip of this phase
 }
 
-// rttRound is the range of round-trip times in the last round and in this.
+// rttRound is the range of round-trip times in the last round and in this. It
+// looks at the longest of each three in a row, because single packets and ACKs
+// overtake others and say nothing about the length of the path.
 type rttRound struct {
 	min, max, curMin, curMax time.Duration
-	n                        int // samples in this round
+	last                     [3]time.Duration
+	i, n                     int           // n: samples in this round
+	jitter                   time.Duration // from one sample to the next, smoothed as in RFC 3550
 }
 
-func (r *rttRound) add(d time.Duration) {
+// add returns what it made of the sample.
+func (r *rttRound) add(d time.Duration) time.Duration {
+	if before := r.last[(r.i+2)%3]; before > 0 {
+		r.jitter += (max(d-before, before-d) - r.jitter) / 16
+	}
+	r.last[r.i] = d
+	r.i = (r.i + 1) % len(r.last)
+	d = max(r.last[0], r.last[1], r.last[2])
 	if r.curMin == 0 || d < r.curMin {
 		r.curMin = d
 	}
 	r.curMax = max(r.curMax, d)
 	r.n++
+	return d
 }
 
 func (r *rttRound) round() {
-	if r.curMin > 0 {
+	if r.n > 0 {
 		r.min, r.max = r.curMin, r.curMax
 	}
 	r.curMin, r.curMax, r.n = 0, 0, 0
@@ -154,7 +166,9 @@ func (m *model) keep() float64 {
 func (m *model) bdp() float64 { return m.bandwidth() * m.base.value().Seconds() }
 
 // theta is the queue that is nothing to worry about.
-func (m *model) theta() time.Duration { return max(minQueue, m.base.value()/20) }
+func (m *model) theta() time.Duration {
+	return max(minQueue, m.base.value()/20, 2*m.rtts.jitter)
+}
 
 // queue is the delay that stood in the queue all through the last round.
 func (m *model) queue() time.Duration {
@@ -173,10 +187,10 @@ func (m *model) onAck(e *ackEvent) {
 	now := e.now
 	m.mtu, m.srtt = e.mtu, e.srtt
 	if e.rtt > 0 {
-		m.base.add(now, e.rtt, baseSpan)
-		m.rtts.add(e.rtt)
-		if m.low == 0 || e.rtt < m.low {
-			m.low = e.rtt
+		d := m.rtts.add(e.rtt)
+		m.base.add(now, d, baseSpan)
+		if m.low == 0 || d < m.low {
+			m.low = d
 		}
 	}
 	if e.round {

@@ -126,12 +126,6 @@ func (c *Conn) handlePacket(now time.Duration, number uint64, b []byte, from net
 	c.stats.PacketsReceived++
 	c.stats.BytesReceived += uint64(len(b))
 	c.lastRecv = now
-	if c.waiting != never {
-		c.waiting = never
-		if c.inFlight > 0 {
-			c.waiting = now
-		}
-	}
 	if t := c.cfg.Trace; t != nil && t.PacketReceived != nil {
 		t.PacketReceived(ev)
 	}
@@ -181,7 +175,7 @@ func (c *Conn) handleAck(now time.Duration, f *ackFrame) error {
 	c.stats.AcksReceived++
 	e := ackEvent{now: now, prior: c.inFlight, mtu: c.pmtu.size}
 	unaBefore := c.send.una
-	var newest *sentPacket
+	var newest, turn *sentPacket // latest sent, and latest that overtook nobody
 	var newestNum uint64
 	known := &c.loss.acked
 	for _, s := range c.spans {
@@ -192,31 +186,43 @@ func (c *Conn) handleAck(now time.Duration, f *ackFrame) error {
 		cur := lo
 		for _, k := range known.overlap(lo, hi) {
 			if cur < k.lo {
-				c.ackRun(now, cur, k.lo, &e, &newest, &newestNum)
+				c.ackRun(now, cur, k.lo, &e, &newest, &newestNum, &turn)
 			}
 			cur = max(cur, k.hi)
 		}
 		if cur < hi {
-			c.ackRun(now, cur, hi, &e, &newest, &newestNum)
+			c.ackRun(now, cur, hi, &e, &newest, &newestNum, &turn)
 		}
 		known.add(lo, hi)
 	}
 	if newest == nil && e.spurious == 0 {
 		return nil
 	}
+	sample, delay := newest, min(f.delay, c.ackDelay()+maxAckDelay)
+	if newestNum != f.largest {
+		sample = nil // RFC 9002, 5.1: only the largest gives a sample
+	}
+	if c.loss.reordering {
+		// Where packets overtake each other the largest is the one that
+		// did, and says nothing about the length of the path.
+		if sample = turn; turn != newest || newestNum != f.largest {
+			delay = 0
+		}
+	}
 	if !c.loss.any || f.largest > c.loss.largest {
 		c.loss.any, c.loss.largest = true, f.largest
-		if newest != nil && newestNum == f.largest {
-			// RFC 9002, 5.1: only the largest gives a sample.
-			delay := min(f.delay, c.ackDelay()+maxAckDelay)
-			c.rtt.update(now-newest.time, delay)
-			e.rtt = c.rtt.latest
-			if t := c.cfg.Trace; t != nil && t.RTT != nil {
-				t.RTT(now, c.rtt.latest, c.rtt.smoothed, c.rtt.variance, c.rtt.min)
-			}
+	}
+	if sample != nil {
+		c.rtt.update(now-sample.time, delay)
+		e.rtt = c.rtt.latest
+		if t := c.cfg.Trace; t != nil && t.RTT != nil {
+			t.RTT(now, c.rtt.latest, c.rtt.smoothed, c.rtt.variance, c.rtt.min)
 		}
 	}
 	c.loss.ptoCount, c.loss.probes = 0, 0
+	if c.owed = never; c.inFlight > 0 {
+		c.owed = now
+	}
 	e.minRTT, e.srtt = c.rtt.min, c.rtt.smoothed
 	e.rate, e.rateLimited, e.round = c.rate.finish(now, c.rtt.min)
 	e.ce = c.ecn.report(f.ect, f.ce, e.ackedPackets)
@@ -247,7 +253,7 @@ func (c *Conn) handleAck(now time.Duration, f *ackFrame) error {
 }
 
 // ackRun settles the packets [lo, hi), none of which was acknowledged before.
-func (c *Conn) ackRun(now time.Duration, lo, hi uint64, e *ackEvent, newest **sentPacket, newestNum *uint64) {
+func (c *Conn) ackRun(now time.Duration, lo, hi uint64, e *ackEvent, newest **sentPacket, newestNum *uint64, turn **sentPacket) {
 	trace := c.cfg.Trace
 	for n := lo; n < hi; n++ {
 		p := c.sent.at(n)
@@ -286,6 +292,11 @@ func (c *Conn) ackRun(now time.Duration, lo, hi uint64, e *ackEvent, newest **se
 			c.send.finAcked, c.send.finLost = true, false
 		}
 		c.pmtu.onAcked(now, int(p.size), p.flags&isMTUProbe != 0, c)
+	}
+	if p := c.sent.at(hi - 1); p.state == packetAcked && p == *newest || *turn == nil {
+		if hi-lo > 1 && c.sent.at(hi-2).state == packetAcked || lo > c.sent.floor && c.sent.at(lo-1).state == packetAcked {
+			*turn = p
+		}
 	}
 }
 

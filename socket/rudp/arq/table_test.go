@@ -1,6 +1,7 @@
 package arq_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -47,5 +48,34 @@ func TestTargets(t *testing.T) {
 				t.Errorf("median queue %v, want at most 20 ms", r.QueueMedian)
 			}
 		})
+	}
+}
+
+// TestTable prints the table of the package documentation.
+func TestTable(t *testing.T) {
+	if !testing.Verbose() {
+		t.Skip("prints a table; run with -v")
+	}
+	rtts := []int{10, 30, 50, 100, 200, 300}
+	line := "loss \\ RTT"
+	for _, ms := range rtts {
+		line += fmt.Sprintf("%6d ms", ms)
+	}
+	lines := []string{line}
+	for _, loss := range []float64{0, .001, .01, .02, .05, .1, .2} {
+		line := fmt.Sprintf("%9.1f%%", 100*loss)
+		for _, ms := range rtts {
+			cfg := link(100, time.Duration(ms)*time.Millisecond, loss, 1)
+			cfg.Flows = []sim.Flow{{Bytes: 60e6}}
+			r, err := sim.Run(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			line += fmt.Sprintf("%9.1f", r.Flows[0].Goodput*8/1e6)
+		}
+		lines = append(lines, line)
+	}
+	for _, l := range lines {
+		fmt.Println("//\t" + l)
 	}
 }

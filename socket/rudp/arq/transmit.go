@@ -275,8 +275,8 @@ func (c *Conn) noteSent(now time.Duration, p *sentPacket) {
 	c.elicitSent++
 	c.pacer.spend(int(p.size))
 	c.lastSent = now
-	if c.waiting == never {
-		c.waiting = now
+	if c.owed == never {
+		c.owed = now
 	}
 	if c.loss.probes > 0 {
 		c.loss.probes--
