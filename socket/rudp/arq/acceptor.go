@@ -1,0 +1,191 @@
+package arq
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"net/netip"
+	"time"
+)
+
+// Acceptor is the server's side of the handshake. It keeps nothing about
+// anyone: a client first has to echo a cookie, a keyed MAC over its address,
+// its connection ID and the time, which proves that it receives what is sent
+// to its address. Until then it gets no more bytes than it sent.
+//
+//	datagram with unknown destination ID
+//	   |
+//	   +- INIT, no or bad cookie ----> Reply: RETRY with a cookie
+//	   +- INIT, good cookie ---------> ID; the owner makes a Conn with Accept
+//	   |                               unless it has one of that ID
+//	   +- other version -------------> Reply: VERSION
+//	   +- data for an unknown ID ----> Reply: RESET
+//	   +- anything else -------------> nothing
+//
+// The zero value is not usable; use [NewAcceptor]. Its methods only read, so
+// many goroutines may share one.
+type Acceptor struct {
+	key [32]byte
+}
+
+// cookieLife is how long a cookie is good for.
+const cookieLife = 10 * time.Second
+
+const (
+	cookieLen = 8 + 16
+	macLen    = 16
+)
+
+// NewAcceptor makes an acceptor whose cookies, connection IDs and reset
+// tokens derive from key, which must be secret and random.
+func NewAcceptor(key [32]byte) *Acceptor { return &Acceptor{key: key} }
+
+// Verdict is what [Acceptor.Examine] makes of a datagram.
+type Verdict struct {
+	// Reply is the count of bytes written to the reply buffer, to be sent
+	// to where the datagram came from.
+	Reply int
+	// ID, if not 0, is the connection that a validated client asks for. If
+	// the owner has a connection of that ID, the datagram is for it;
+	// otherwise it may make one with [Acceptor.Accept].
+	ID uint64
+	// Drop is why there is neither reply nor ID.
+	Drop DropReason
+
+	now    time.Duration
+	client uint64
+	peer   params
+	rtt    time.Duration
+	from   netip.AddrPort
+}
+
+func macSum(key []byte, parts ...[]byte) (out [32]byte) {
+	m := hmac.New(sha256.New, key)
+	for _, p := range parts {
+		m.Write(p)
+	}
+	m.Sum(out[:0])
+	return out
+}
+
+func (a *Acceptor) mac(purpose byte, from netip.AddrPort, client, t uint64) [32]byte {
+	var b [1 + 18 + 16]byte
+	b[0] = purpose
+	addr := addrBytes(from)
+	copy(b[1:], addr[:])
+	binary.BigEndian.PutUint64(b[19:], client)
+	binary.BigEndian.PutUint64(b[27:], t)
+	return macSum(a.key[:], b[:])
+}
+
+// resetToken is what proves to the peer of a connection that a RESET is ours.
+func (a *Acceptor) resetToken(id uint64) (t [resetTokenLen]byte) {
+	var b [9]byte
+	b[0] = 'R'
+	binary.BigEndian.PutUint64(b[1:], id)
+	m := macSum(a.key[:], b[:])
+	copy(t[:], m[:])
+	return t
+}
+
+// Examine looks at a datagram whose destination ID ([DestinationID]) belongs
+// to no connection. reply must hold 128 bytes. It keeps no state, and what it
+// answers is shorter than what it got.
+func (a *Acceptor) Examine(now time.Duration, from netip.AddrPort, b, reply []byte) Verdict {
+	h, err := parseHeader(b)
+	if err == errVersion && len(b) >= MinDatagram && h.typ == typeInit {
+		out := reply[:headerLen]
+		putHeader(out, header{version: Version, typ: typeVersion, dest: h.number})
+		out = append(out, Version)
+		seal(out)
+		return Verdict{Reply: len(out)}
+	}
+	if err != nil {
+		d := DropMalformed
+		switch err {
+		case errChecksum:
+			d = DropChecksum
+		case errVersion:
+			d = DropVersion
+		}
+		return Verdict{Drop: d}
+	}
+	switch h.typ {
+	case typeInit:
+	case typeData:
+		// A RESET is shorter than what it answers, so that two ends that
+		// do not know each other fall silent.
+		if h.dest == 0 || len(b) <= headerLen+resetTokenLen {
+			return Verdict{Drop: DropUnknown}
+		}
+		out := reply[:headerLen]
+		putHeader(out, header{version: Version, typ: typeReset, number: h.dest})
+		t := a.resetToken(h.dest)
+		out = append(out, t[:]...)
+		seal(out)
+		return Verdict{Reply: len(out)}
+	default:
+		return Verdict{Drop: DropUnknown}
+	}
+	if len(b) < MinDatagram || h.dest != 0 || h.number == 0 {
+		return Verdict{Drop: DropMalformed}
+	}
+	p, rest, err := parseParams(b[headerLen:])
+	if err != nil {
+		return Verdict{Drop: DropMalformed}
+	}
+	cookie, err := parseCookie(rest)
+	if err != nil {
+		return Verdict{Drop: DropMalformed}
+	}
+	if len(cookie) == cookieLen {
+		t := binary.BigEndian.Uint64(cookie)
+		want := a.mac('C', from, h.number, t)
+		age := now - time.Duration(t)
+		if hmac.Equal(want[:macLen], cookie[8:]) && age >= 0 && age <= cookieLife {
+			// The ID follows from the client, not from the cookie, so
+			// that an INIT sent again finds the same connection.
+			m := a.mac('I', from, h.number, 0)
+			id := binary.BigEndian.Uint64(m[:])
+			if id == 0 {
+				id = 1
+			}
+			return Verdict{ID: id, now: now, client: h.number, peer: p, rtt: age, from: from}
+		}
+	}
+	out := reply[:headerLen]
+	putHeader(out, header{version: Version, typ: typeRetry, dest: h.number})
+	m := a.mac('C', from, h.number, uint64(now))
+	out = binary.BigEndian.AppendUint16(out, cookieLen)
+	out = binary.BigEndian.AppendUint64(out, uint64(now))
+	out = append(out, m[:macLen]...)
+	seal(out)
+	return Verdict{Reply: len(out)}
+}
+
+// Accept makes the connection that a verdict with an ID asks for. Its ACCEPT
+// leaves with the next [Conn.PollTransmit].
+func (a *Acceptor) Accept(now time.Duration, cfg Config, v Verdict) *Conn {
+	cfg.Seed = seedFor(cfg.Seed, v.ID)
+	c := newConn(now, cfg, false)
+	c.local, c.remote, c.addr = v.ID, v.client, v.from
+	c.hs.reset = a.resetToken(v.ID)
+	c.hs.acceptDue = true
+	if v.rtt < time.Second {
+		c.rtt.seed(v.rtt)
+	}
+	c.establish(now, v.peer)
+	return c
+}
+
+// parseCookie reads the cookie at the start of b.
+func parseCookie(b []byte) ([]byte, error) {
+	if len(b) < 2 {
+		return nil, errTruncated
+	}
+	n := int(binary.BigEndian.Uint16(b))
+	if n > maxCookie || len(b) < 2+n {
+		return nil, errFrame
+	}
+	return b[2 : 2+n], nil
+}

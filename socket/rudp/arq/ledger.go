@@ -1,0 +1,99 @@
+package arq
+
+import (
+	"math"
+	"slices"
+)
+
+// ledger counts what became of the packets of each accounting period (about
+// a round trip), by when they were sent, not by when it was known.
+type ledger struct {
+	book           [64]period
+	current, first uint32
+}
+
+type period struct {
+	sent, acked, lost int
+	phase             phase
+}
+
+func (l *ledger) at(e uint32) *period { return &l.book[e%uint32(len(l.book))] }
+
+// begin starts a period.
+func (l *ledger) begin(ph phase) {
+	p := l.at(l.current)
+	if p.sent == 0 {
+		p.phase = ph
+		return
+	}
+	l.current++
+	if l.current-l.first >= uint32(len(l.book)) {
+		l.first++
+	}
+	*l.at(l.current) = period{phase: ph}
+}
+
+// settled returns the oldest period that is over and of which every packet's
+// fate is known, or nil.
+func (l *ledger) settled() *period {
+	if l.first == l.current {
+		return nil
+	}
+	p := l.at(l.first)
+	if p.acked+p.lost < p.sent {
+		return nil
+	}
+	l.first++
+	return p
+}
+
+// lossFloor estimates the share of packets that the path loses by itself,
+// from periods in which this sender left the queue to drain: the trimmed mean
+// of the last ten samples, so that a burst or somebody else's overflow in one
+// of them does not count.
+type lossFloor struct {
+	sample     [10]float64
+	n          int
+	sent, lost int // towards the next sample
+	value      float64
+}
+
+const (
+	floorPackets = 48 // smallest sample
+	floorMax     = .3
+)
+
+func (f *lossFloor) add(sent, lost int) {
+	f.sent += sent
+	f.lost += lost
+	if f.sent < floorPackets {
+		return
+	}
+	f.sample[f.n%len(f.sample)] = float64(f.lost) / float64(f.sent)
+	f.n++
+	f.sent, f.lost = 0, 0
+	var s [10]float64
+	k := min(f.n, len(s))
+	copy(s[:], f.sample[:k])
+	slices.Sort(s[:k])
+	cut := k / 5
+	if k == 3 || k == 4 {
+		cut = 1
+	}
+	sum := 0.0
+	for _, x := range s[cut : k-cut] {
+		sum += x
+	}
+	f.value = min(sum/float64(k-2*cut), floorMax)
+}
+
+// excess is by how much more than the floor, and than chance explains, a
+// period lost.
+func (f *lossFloor) excess(p *period) float64 {
+	n := float64(p.sent)
+	if n == 0 {
+		return 0
+	}
+	sigma := math.Sqrt((f.value + 1/n) * (1 - f.value) / n)
+	return float64(p.lost)/n - f.value - 2*sigma
+}

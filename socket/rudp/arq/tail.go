@@ -1,0 +1,56 @@
+package arq
+
+// tailGuard protects the end of a transfer: when nothing new is left to send,
+// a packet that is lost costs a whole round trip with an idle link. So the
+// idle capacity carries copies of what is still in flight, as many as the
+// measured loss makes worthwhile.
+type tailGuard struct {
+	next   uint64 // stream offset from which copies go on
+	rounds int    // passes made over the bytes in flight
+	end    uint64 // end of stream the passes are for
+}
+
+// tailCopies is how many copies make the loss of all of them improbable.
+func tailCopies(p float64, packets int) int {
+	if p < .0005 || packets == 0 {
+		return 0
+	}
+	// Expected packets lost in every copy: packets·p^(k+1).
+	left := float64(packets) * p
+	k := 0
+	for left > .05 && k < 3 {
+		left *= p
+		k++
+	}
+	return k
+}
+
+// seek finds the next byte to copy, if any, in at most copies passes.
+func (g *tailGuard) seek(s *sendBuffer, copies int) bool {
+	if g.end != s.end {
+		g.end, g.rounds, g.next = s.end, 0, s.una
+	}
+	for g.rounds < copies {
+		g.next = max(g.next, s.una)
+		if over := s.acked.overlap(g.next, g.next+1); len(over) > 0 {
+			g.next = over[0].hi
+		}
+		if g.next < s.nxt {
+			return true
+		}
+		g.rounds++
+		g.next = s.una
+	}
+	return false
+}
+
+// take returns the chunk that seek found.
+func (g *tailGuard) take(s *sendBuffer, n int) (off uint64, size int) {
+	hi := min(s.nxt, g.next+uint64(n))
+	if over := s.acked.overlap(g.next, hi); len(over) > 0 {
+		hi = over[0].lo
+	}
+	off = g.next
+	g.next = hi
+	return off, int(hi - off)
+}

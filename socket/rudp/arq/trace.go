@@ -1,0 +1,106 @@
+package arq
+
+import "time"
+
+// Trace is told what a connection does, as it does it, as httptrace is. Every
+// func may be nil. They are called from within the engine and must neither
+// call it back nor block. Times are those handed to the engine.
+type Trace struct {
+	// PacketSent: a datagram left.
+	PacketSent func(PacketEvent)
+	// PacketReceived: an intact datagram of this connection arrived.
+	PacketReceived func(PacketEvent)
+	// PacketDropped: a datagram arrived and was ignored.
+	PacketDropped func(now time.Duration, size int, reason DropReason)
+	// PacketAcked: the peer has the packet.
+	PacketAcked func(now time.Duration, number uint64, rtt time.Duration)
+	// PacketLost: the packet is deemed lost; what it carried is sent again
+	// under a new number.
+	PacketLost func(now time.Duration, number uint64, trigger LossTrigger)
+	// PacketSpurious: a packet deemed lost was acknowledged after all.
+	PacketSpurious func(now time.Duration, number uint64)
+	// AckReceived: an ACK was processed; Largest and the count of packets
+	// it newly acknowledged.
+	AckReceived func(now time.Duration, largest uint64, newly int)
+	// SendWindow: the edges of the sender's window moved, in bytes of the
+	// stream, named as in the textbooks: UNA is the oldest unacknowledged
+	// byte, NXT the next to be sent first, WND the end of what the peer
+	// allows.
+	SendWindow func(now time.Duration, una, nxt, wnd uint64)
+	// RecvWindow: the receiver's edges moved: read by the application,
+	// next expected, and granted to the peer.
+	RecvWindow func(now time.Duration, read, nxt, wnd uint64)
+	// RTT: a round-trip sample and what it did to the estimate.
+	RTT func(now time.Duration, latest, smoothed, variance, minimum time.Duration)
+	// Controller: the congestion controller's state changed or a round
+	// passed.
+	Controller func(now time.Duration, s ControllerState)
+	// MTU: the datagram size changed.
+	MTU func(now time.Duration, size int)
+	// State: the connection's state changed.
+	State func(now time.Duration, s State)
+}
+
+// PacketEvent describes a datagram. Zero lengths mean the frame was absent.
+type PacketEvent struct {
+	Now    time.Duration
+	Type   string // "data", "init", "retry", "accept", "version", "reset"
+	Number uint64
+	Size   int // bytes of UDP payload
+	// Offset and Length are of the DATA frame; Fin its flag.
+	Offset     uint64
+	Length     int
+	Fin        bool
+	Retransmit bool // the bytes were sent before (sent packets only)
+	Probe      bool // sent by the probe timer or to protect the tail
+	MTUProbe   bool
+	Ack        bool // an ACK frame is in it
+	AckLargest uint64
+	ECN        ECN
+}
+
+// DropReason says why a datagram was ignored.
+type DropReason int
+
+// Reasons for [Trace.PacketDropped], counted in [Stats].
+const (
+	DropMalformed DropReason = iota // no header, wrong magic, unknown type
+	DropChecksum
+	DropVersion
+	DropUnknown   // not for this connection, or not in this state
+	DropDuplicate // the packet number was seen
+	DropOld       // too old to tell
+	DropNoRoom    // out-of-order data in too many pieces
+	DropClosed
+	dropReasons
+)
+
+var dropNames = [...]string{"malformed", "checksum", "version", "unknown", "duplicate", "old", "no-room", "closed"}
+
+func (d DropReason) String() string { return dropNames[d] }
+
+// LossTrigger says how a loss was found.
+type LossTrigger int
+
+// Triggers for [Trace.PacketLost].
+const (
+	LossReorder LossTrigger = iota // enough later packets were acknowledged
+	LossTime                       // a later packet was, long enough ago
+	LossProbe                      // nothing came back at all
+)
+
+func (l LossTrigger) String() string {
+	return [...]string{"reordering_threshold", "time_threshold", "pto_expired"}[l]
+}
+
+// ControllerState is a congestion controller's state.
+type ControllerState struct {
+	Phase     string
+	Window    int           // bytes that may be in flight
+	InFlight  int           // bytes that are
+	Pace      float64       // bytes/s
+	Bandwidth float64       // bytes/s delivered, as estimated; 0 if unknown
+	LossFloor float64       // share of packets the path loses by itself
+	MinRTT    time.Duration // as the controller sees it
+	Queue     time.Duration // estimated queueing delay
+}

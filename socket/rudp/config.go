@@ -1,0 +1,75 @@
+package rudp
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/wherry-net/wherry/socket/datagram"
+	"github.com/wherry-net/wherry/socket/rudp/arq"
+)
+
+// Config tunes connections and the socket that they share. The zero value is a
+// good default.
+type Config struct {
+	// Engine tunes the protocol of each connection. Its Seed, when zero, is
+	// replaced by randomness from the system, and its MaxDatagram by what the
+	// interface can send. Its Trace hears of all connections of a Listener;
+	// Trace.Conn below tells them apart.
+	Engine arq.Config
+
+	// Socket tunes the UDP socket.
+	Socket datagram.Options
+
+	// Local is the address that Dial sends from; the zero Addr leaves it to
+	// the system.
+	Local netip.Addr
+
+	// Linger is how long Close waits for the peer to acknowledge what was
+	// written, so that a program may exit after it. Zero means DefaultLinger;
+	// negative means not at all: delivery then goes on in the background.
+	Linger time.Duration
+
+	// MaxConns bounds the connections of a Listener that are open at once,
+	// and with them its memory. Zero means DefaultMaxConns.
+	MaxConns int
+
+	// Backlog bounds the connections that wait for Accept. Zero means
+	// DefaultBacklog. A client that finds it full tries again by itself.
+	Backlog int
+
+	// Trace, if not nil, is told what happens.
+	Trace *Trace
+}
+
+// Defaults of Config.
+const (
+	DefaultLinger   = 5 * time.Second
+	DefaultMaxConns = 4096
+	DefaultBacklog  = 128
+)
+
+// Trace is told what a socket does. Every func may be nil. They are called by
+// several goroutines and must be quick.
+type Trace struct {
+	// Conn is called for each connection as it begins and returns the trace
+	// for its engine; nil means that of Config.Engine.
+	Conn func(local, remote netip.AddrPort) *arq.Trace
+	// Datagram is called for each datagram that is sent or received, with the
+	// UDP payload, which it must not keep.
+	Datagram func(at time.Time, sent bool, local, remote netip.AddrPort, ecn datagram.ECN, payload []byte)
+	// Dropped is called for datagrams that belong to no connection.
+	Dropped func(remote netip.AddrPort, size int, reason arq.DropReason)
+}
+
+func (c Config) withDefaults() Config {
+	if c.Linger == 0 {
+		c.Linger = DefaultLinger
+	}
+	if c.MaxConns <= 0 {
+		c.MaxConns = DefaultMaxConns
+	}
+	if c.Backlog <= 0 {
+		c.Backlog = DefaultBacklog
+	}
+	return c
+}

@@ -1,0 +1,115 @@
+package rudp
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"golang.org/x/net/nettest"
+)
+
+func listen(t testing.TB, cfg Config) *Listener {
+	t.Helper()
+	l, err := Listen(context.Background(), "udp4", "127.0.0.1:0", cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// pair returns the two ends of a connection; client dials.
+func pair(t testing.TB, client, server Config) (c, s *Conn) {
+	t.Helper()
+	l := listen(t, server)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	c, err := Dial(ctx, l.AddrPort(), client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err = l.AcceptContext(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		// Both at once: each waits for the other's acknowledgement.
+		done := make(chan struct{})
+		go func() { c.Close(); close(done) }()
+		s.Close()
+		<-done
+	})
+	return c, s
+}
+
+func TestNetConn(t *testing.T) {
+	nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
+		l, err := Listen(context.Background(), "udp4", "127.0.0.1:0", Config{})
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		c, err := Dial(context.Background(), l.AddrPort(), Config{})
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		s, err := l.Accept()
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		return c, s, func() {
+			done := make(chan struct{})
+			go func() { c.Close(); close(done) }()
+			s.Close()
+			<-done
+			l.Close()
+		}, nil
+	})
+}
+
+func TestTransfer(t *testing.T) {
+	c, s := pair(t, Config{}, Config{})
+	want := make([]byte, 32<<20)
+	rand.Read(want)
+	go func() {
+		c.Write(want)
+		c.CloseWrite()
+	}()
+	got, err := io.ReadAll(s)
+	if err != nil || !bytes.Equal(got, want) {
+		t.Fatalf("%d bytes, %v", len(got), err)
+	}
+	// The other direction is still open.
+	if _, err := s.Write([]byte("thanks")); err != nil {
+		t.Fatal(err)
+	}
+	s.CloseWrite()
+	if got, err := io.ReadAll(c); err != nil || string(got) != "thanks" {
+		t.Fatalf("%q, %v", got, err)
+	}
+}
+
+func BenchmarkLoopback(b *testing.B) {
+	c, s := pair(b, Config{}, Config{})
+	buf := make([]byte, 1<<20)
+	b.SetBytes(int64(len(buf)))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{s}, make([]byte, 256<<10))
+	}()
+	b.ResetTimer()
+	for range b.N {
+		if _, err := c.Write(buf); err != nil {
+			b.Fatal(err)
+		}
+	}
+	c.CloseWrite()
+	<-done
+	b.StopTimer()
+	b.Logf("%+v", c.Stats())
+	b.Logf("%+v %+v", c.SocketStats(), s.SocketStats())
+}

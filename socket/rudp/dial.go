@@ -1,0 +1,60 @@
+package rudp
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+
+	"github.com/wherry-net/wherry/socket/datagram"
+	"github.com/wherry-net/wherry/socket/rudp/arq"
+)
+
+// Dial connects to a [Listener] and returns when it has answered, or when ctx
+// ends. Each connection that is dialed has a socket of its own. Where nobody
+// listens, the other host usually says so (ICMP port unreachable) and Dial fails
+// at once with an error that matches [syscall.ECONNREFUSED]; where nothing
+// answers, it fails with a timeout after the handshake's ten seconds. Errors are
+// *[net.OpError]s that hold the address.
+func Dial(ctx context.Context, to netip.AddrPort, cfg Config) (*Conn, error) {
+	fail := func(err error) error {
+		return &net.OpError{Op: "dial", Net: "udp", Addr: net.UDPAddrFromAddrPort(to), Err: err}
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fail(err)
+	}
+	cfg = cfg.withDefaults()
+	sock, err := datagram.Dial(ctx, to, cfg.Local, cfg.Socket)
+	if err != nil {
+		if op, ok := errors.AsType[*net.OpError](err); ok {
+			return nil, op
+		}
+		return nil, fail(err)
+	}
+	e, err := newEndpoint(sock, cfg)
+	if err != nil {
+		sock.Close()
+		return nil, fail(err)
+	}
+	eng := arq.Dial(e.clock.now(), e.engineConfig(netip.Addr{}, sock.Peer()), sock.Peer())
+	c := e.add(eng, netip.Addr{})
+	e.finish() // when this connection is over, so is the socket
+	e.start()
+	select {
+	case <-c.ready:
+		c.mu.Lock()
+		err = c.cause()
+		c.mu.Unlock()
+		if err == nil {
+			return c, nil
+		}
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	c.Abort(0, "")
+	switch {
+	case errors.Is(err, arq.ErrHandshakeTimeout):
+		err = timeout{err}
+	}
+	return nil, fail(err)
+}

@@ -1,0 +1,51 @@
+// Package rudp is reliable UDP: connections that carry a stream of bytes each
+// way over datagrams, by the protocol of package [arq]. A [Conn] is a [net.Conn]
+// and a [Listener] a [net.Listener], so that crypto/tls and everything else that
+// speaks over TCP speaks over it unchanged.
+//
+//	l, err := rudp.Listen(ctx, "udp", ":7557", rudp.Config{})
+//	...
+//	c, err := l.Accept()
+//
+//	c, err := rudp.Dial(ctx, netip.MustParseAddrPort("192.0.2.1:7557"), rudp.Config{})
+//
+// It neither encrypts nor authenticates; put TLS on top. The checksum in each
+// datagram is against accidents only.
+//
+// # Goroutines
+//
+// A socket has two: one receives and hands each datagram to the engine it is
+// for, one waits for the earliest deadline of all engines. Each connection has
+// one more, its loop, which alone transmits. Read and Write copy between the
+// caller's buffer and the engine's, under the connection's lock, once. Nothing
+// is handed from goroutine to goroutine but a wake-up; while a loop is inside
+// its system call, acknowledgements and writes gather for the next train.
+//
+// # How connections end
+//
+//	Close       delivers what was written, then ends; waits for that, at most
+//	            Config.Linger
+//	CloseWrite  ends this end's stream; the peer reads io.EOF
+//	Abort       ends at once and tells the peer a code and a reason
+//
+// A peer that falls silent is given up after twelve seconds (the engine's idle
+// timeout; keep-alives see to it that a living one is never silent so long). A
+// client whose peer is gone while its host is not learns so by ICMP: at once
+// while connecting, after three reports in a row later. A peer that was
+// restarted resets connections it does not know.
+//
+// # Errors
+//
+// All but [io.EOF] are *[net.OpError]s that name both addresses. They wrap
+// [os.ErrDeadlineExceeded], [net.ErrClosed], an errno such as
+// [syscall.ECONNREFUSED], an [*arq.CloseError] from the peer, or one of package
+// arq's errors; for those that are a want of answers ([arq.ErrIdleTimeout],
+// [arq.ErrHandshakeTimeout]) Timeout is true.
+//
+// # Memory
+//
+// A connection holds what is written and not acknowledged and what has arrived
+// and is not read, at most 16 MiB each by default, and starts small. A Listener
+// takes no memory for a client before that has proven its address, and at most
+// Config.MaxConns connections.
+package rudp

@@ -1,0 +1,354 @@
+package rudp
+
+import (
+	"crypto/rand"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/wherry-net/wherry/socket/datagram"
+	"github.com/wherry-net/wherry/socket/rudp/arq"
+)
+
+// endpoint is a UDP socket and the connections on it.
+//
+//	socket --receive--> engine of the connection (under its lock)
+//	                        |  wake              ^ Read, Write
+//	socket <--transmit--- loop of the connection -+
+//	                        ^  wake
+//	                     clock
+type endpoint struct {
+	cfg   Config
+	sock  *datagram.Conn
+	clock *clock
+	local netip.AddrPort
+
+	acceptor *arq.Acceptor // of a Listener
+	listener *Listener
+
+	mu     sync.Mutex
+	conns  map[uint64]*Conn
+	buried map[uint64]time.Duration // IDs of connections that are over, until then
+	closed bool                     // nothing new is taken
+	err    error                    // that the socket failed with
+
+	done chan struct{} // receive has ended
+}
+
+func newEndpoint(sock *datagram.Conn, cfg Config) (*endpoint, error) {
+	k, err := newClock()
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Engine.Seed == [32]byte{} {
+		rand.Read(cfg.Engine.Seed[:]) // never fails
+	}
+	return &endpoint{
+		cfg: cfg, sock: sock, clock: k, local: sock.LocalAddr(),
+		conns: make(map[uint64]*Conn), buried: make(map[uint64]time.Duration), done: make(chan struct{}),
+	}, nil
+}
+
+// start begins to receive.
+func (e *endpoint) start() {
+	go e.clock.run()
+	go e.receive()
+}
+
+// Messages read at once. One is 64 KiB when the kernel joins datagrams; without
+// that, it takes many to save system calls.
+const (
+	joinedBatch = 4
+	singleBatch = 32
+)
+
+// receive is the goroutine that reads the socket and hands each datagram to the
+// engine that it is for.
+func (e *endpoint) receive() {
+	defer close(e.done)
+	n, size := joinedBatch, datagram.MaxMessage
+	if e.sock.Mode() != datagram.Segmented {
+		n = singleBatch
+	}
+	ms := make([]datagram.Message, n)
+	for i := range ms {
+		ms[i].Buf = make([]byte, size)
+	}
+	for {
+		n, err := e.sock.ReadBatch(ms)
+		if err != nil {
+			if !e.readFailed(err) {
+				return
+			}
+			continue
+		}
+		now := e.clock.now()
+		for i := range ms[:n] {
+			e.take(now, &ms[i])
+		}
+	}
+}
+
+// readFailed reports whether receiving may go on.
+func (e *endpoint) readFailed(err error) bool {
+	if errors.Is(err, net.ErrClosed) {
+		e.fail(net.ErrClosed)
+		return false
+	}
+	// An ICMP message about something that was sent. On a connected socket it
+	// is about the one connection; otherwise there is no telling which.
+	if e.acceptor == nil && unreachable(err) {
+		e.each(func(c *Conn) { c.unreachable(err) })
+		return true
+	}
+	if errors.Is(err, syscall.ENOMEM) || errors.Is(err, syscall.ENOBUFS) || unreachable(err) {
+		time.Sleep(time.Millisecond) // the system is out of memory: do not spin
+		return true
+	}
+	e.fail(err)
+	return false
+}
+
+// take hands on the datagrams of a message. They come from one sender but may
+// be for several connections.
+func (e *endpoint) take(now time.Duration, m *datagram.Message) {
+	trace := e.cfg.Trace
+	var c *Conn
+	var id uint64
+	defer func() {
+		if c != nil {
+			c.received()
+		}
+	}()
+	for b := m.Buf[:m.N]; len(b) > 0; {
+		d := b[:min(len(b), max(m.Segment, 1))]
+		b = b[len(d):]
+		if trace != nil && trace.Datagram != nil {
+			trace.Datagram(time.Now(), false, e.localFor(m.Local), m.Addr, m.ECN, d)
+		}
+		dest, ok := arq.DestinationID(d)
+		if !ok {
+			e.dropped(m.Addr, len(d), arq.DropMalformed)
+			continue
+		}
+		if c == nil || dest != id {
+			if c != nil {
+				c.received()
+			}
+			id = dest
+			if c = e.find(id); c == nil {
+				if c = e.stranger(now, m, d); c == nil {
+					continue
+				}
+				id = c.eng.LocalID()
+			}
+			c.mu.Lock()
+			c.localAddr = m.Local
+		}
+		c.eng.HandleDatagram(now, d, m.Addr, arq.ECN(m.ECN))
+	}
+}
+
+func (e *endpoint) find(id uint64) *Conn {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.conns[id]
+}
+
+// only is the connection of a socket that was dialed.
+func (e *endpoint) only() *Conn {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, c := range e.conns {
+		return c
+	}
+	return nil
+}
+
+// stranger deals with a datagram for no connection that we know. It returns one
+// if the datagram made it or, like an INIT sent again, belongs to it.
+func (e *endpoint) stranger(now time.Duration, m *datagram.Message, d []byte) *Conn {
+	if e.acceptor == nil {
+		// A RESET carries no ID of ours: it is for the one connection.
+		if id, _ := arq.DestinationID(d); id == 0 {
+			if c := e.only(); c != nil {
+				return c
+			}
+		}
+		e.dropped(m.Addr, len(d), arq.DropUnknown)
+		return nil
+	}
+	var reply [128]byte
+	v := e.acceptor.Examine(now, m.Addr, d, reply[:])
+	switch {
+	case v.Reply > 0:
+		e.write(&datagram.Message{Buf: reply[:v.Reply], Addr: m.Addr, Local: m.Local})
+		return nil
+	case v.ID == 0:
+		e.dropped(m.Addr, len(d), v.Drop)
+		return nil
+	}
+	if c := e.find(v.ID); c != nil {
+		return c
+	}
+	if !e.room(v.ID, now) {
+		e.dropped(m.Addr, len(d), arq.DropClosed)
+		return nil
+	}
+	cfg := e.engineConfig(m.Local, m.Addr)
+	c := e.add(e.acceptor.Accept(now, cfg, v), m.Local)
+	if c == nil {
+		return nil
+	}
+	if !e.listener.offer(c) {
+		// Somebody closed the listener or filled the backlog just now.
+		c.mu.Lock()
+		c.eng.Abort(now, 0, "not accepted")
+		c.received()
+		return nil
+	}
+	return c
+}
+
+// room reports whether a connection of that ID may be made.
+func (e *endpoint) room(id uint64, now time.Duration) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed || len(e.conns) >= e.cfg.MaxConns || !e.listener.hasRoom() {
+		return false
+	}
+	until, dead := e.buried[id]
+	return !dead || now > until
+}
+
+// engineConfig completes the configuration for a connection between two
+// addresses.
+func (e *endpoint) engineConfig(local netip.Addr, remote netip.AddrPort) arq.Config {
+	cfg := e.cfg.Engine
+	at := e.localFor(local)
+	if cfg.MaxDatagram == 0 {
+		cfg.MaxDatagram = datagram.InterfacePayload(at.Addr(), remote.Addr())
+	}
+	if t := e.cfg.Trace; t != nil && t.Conn != nil {
+		cfg.Trace = t.Conn(at, remote)
+	}
+	return cfg
+}
+
+// localFor is this end's address as a peer sees it that sent to local.
+func (e *endpoint) localFor(local netip.Addr) netip.AddrPort {
+	if local.IsValid() {
+		return netip.AddrPortFrom(local, e.local.Port())
+	}
+	return e.local
+}
+
+// add makes a Conn of an engine and starts its loop.
+func (e *endpoint) add(eng *arq.Conn, local netip.Addr) *Conn {
+	c := newConn(e, eng, local)
+	e.mu.Lock()
+	if e.err != nil {
+		e.mu.Unlock()
+		return nil
+	}
+	e.conns[eng.LocalID()] = c
+	e.mu.Unlock()
+	go c.loop()
+	return c
+}
+
+// burial is how long the ID of a connection that is over is kept from being
+// used again: as long as a cookie is good for, with which a late INIT would
+// bring it back to life.
+const (
+	burial    = 15 * time.Second
+	maxBuried = 64 << 10
+)
+
+// remove forgets a connection that is over, and ends the socket with the last.
+func (e *endpoint) remove(c *Conn) {
+	e.mu.Lock()
+	delete(e.conns, c.eng.LocalID())
+	now := e.clock.now()
+	if e.acceptor != nil {
+		if len(e.buried) >= maxBuried/2 {
+			for id, until := range e.buried {
+				if now > until {
+					delete(e.buried, id)
+				}
+			}
+		}
+		if len(e.buried) < maxBuried {
+			e.buried[c.eng.LocalID()] = now + burial
+		}
+	}
+	last := e.closed && len(e.conns) == 0
+	e.mu.Unlock()
+	if last {
+		e.shut()
+	}
+}
+
+// finish takes nothing new and ends the socket when the connections are over.
+func (e *endpoint) finish() {
+	e.mu.Lock()
+	e.closed = true
+	last := len(e.conns) == 0
+	e.mu.Unlock()
+	if last {
+		e.shut()
+	}
+}
+
+func (e *endpoint) shut() {
+	e.sock.Close()
+	e.clock.close()
+}
+
+// fail ends everything because the socket did.
+func (e *endpoint) fail(err error) {
+	e.mu.Lock()
+	e.err = err
+	e.mu.Unlock()
+	if e.listener != nil {
+		e.listener.fail(err)
+	}
+	e.each(func(c *Conn) { c.fail(err) })
+}
+
+func (e *endpoint) each(f func(c *Conn)) {
+	e.mu.Lock()
+	all := make([]*Conn, 0, len(e.conns))
+	for _, c := range e.conns {
+		all = append(all, c)
+	}
+	e.mu.Unlock()
+	for _, c := range all {
+		f(c)
+	}
+}
+
+func (e *endpoint) dropped(from netip.AddrPort, size int, why arq.DropReason) {
+	if t := e.cfg.Trace; t != nil && t.Dropped != nil {
+		t.Dropped(from, size, why)
+	}
+}
+
+func (e *endpoint) write(m *datagram.Message) error {
+	if t := e.cfg.Trace; t != nil && t.Datagram != nil {
+		for b := m.Buf; len(b) > 0; {
+			n := len(b)
+			if m.Segment > 0 {
+				n = min(n, m.Segment)
+			}
+			t.Datagram(time.Now(), true, e.localFor(m.Local), m.Addr, m.ECN, b[:n])
+			b = b[n:]
+		}
+	}
+	one := [1]datagram.Message{*m}
+	_, err := e.sock.WriteBatch(one[:])
+	return err
+}

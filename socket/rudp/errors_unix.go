@@ -1,0 +1,9 @@
+//go:build !windows
+
+package rudp
+
+import "syscall"
+
+const refused = syscall.ECONNREFUSED
+
+var unreachables = []error{syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.ENETDOWN, syscall.EADDRNOTAVAIL}

@@ -1,0 +1,525 @@
+package rudp
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/netip"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/wherry-net/wherry/socket/datagram"
+	"github.com/wherry-net/wherry/socket/netem"
+	"github.com/wherry-net/wherry/socket/rudp/arq"
+)
+
+func certificate(t testing.TB) tls.Certificate {
+	t.Helper()
+	pub, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, pub, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// TLS runs over a connection unchanged, half-close included.
+func TestTLS(t *testing.T) {
+	c, s := pair(t, Config{}, Config{})
+	tc := tls.Client(c, &tls.Config{InsecureSkipVerify: true})
+	ts := tls.Server(s, &tls.Config{Certificates: []tls.Certificate{certificate(t)}})
+	want := make([]byte, 8<<20)
+	rand.Read(want)
+	go func() {
+		tc.Write(want)
+		tc.CloseWrite()
+	}()
+	got, err := io.ReadAll(ts)
+	if err != nil || !bytes.Equal(got, want) {
+		t.Fatalf("%d bytes, %v", len(got), err)
+	}
+	go func() {
+		ts.Write([]byte("thanks"))
+		ts.Close()
+	}()
+	if got, err := io.ReadAll(tc); err != nil || string(got) != "thanks" {
+		t.Fatalf("%q, %v", got, err)
+	}
+}
+
+// A thousand connections share a socket, and each gets its own bytes back.
+func TestManyConnections(t *testing.T) {
+	count := 1000
+	if testing.Short() || raceEnabled {
+		count = 100
+	}
+	l := listen(t, Config{Backlog: count})
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				io.Copy(c, c)
+				c.Close()
+			}()
+		}
+	}()
+	var wg sync.WaitGroup
+	errs := make(chan error, count)
+	// The clients take two descriptors each.
+	gate := make(chan struct{}, 200)
+	for i := range count {
+		wg.Go(func() {
+			gate <- struct{}{}
+			defer func() { <-gate }()
+			c, err := Dial(context.Background(), l.AddrPort(), Config{})
+			if err != nil {
+				errs <- fmt.Errorf("connection %d: %w", i, err)
+				return
+			}
+			defer c.Close()
+			msg := make([]byte, 20000)
+			binary.BigEndian.PutUint64(msg, uint64(i))
+			c.SetDeadline(time.Now().Add(30 * time.Second))
+			if _, err := c.Write(msg); err != nil {
+				errs <- fmt.Errorf("connection %d: %w", i, err)
+				return
+			}
+			c.CloseWrite()
+			got, err := io.ReadAll(c)
+			if err != nil || !bytes.Equal(got, msg) {
+				errs <- fmt.Errorf("connection %d: %d bytes back, %w", i, len(got), err)
+			}
+		})
+	}
+	wg.Wait()
+	close(errs)
+	for err := range errs {
+		t.Error(err)
+	}
+	for range 100 { // their ends are told apart from their last packets
+		if l.Conns() == 0 {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Errorf("%d connections are still there", l.Conns())
+}
+
+// What the network does to packets does not show in the stream.
+func TestImpaired(t *testing.T) {
+	bad := func(dir uint64) *netem.Config {
+		return &netem.Config{Seed: 1, Direction: dir, Loss: .02, Delay: 5 * time.Millisecond, Jitter: 2 * time.Millisecond,
+			Duplicate: .02, Reorder: .02, Corrupt: .02}
+	}
+	c, s := pair(t,
+		Config{Socket: datagram.Options{Impair: bad(0)}, Engine: arq.Config{MaxDatagram: 1472}},
+		Config{Socket: datagram.Options{Impair: bad(1)}, Engine: arq.Config{MaxDatagram: 1472}})
+	want := make([]byte, 4<<20)
+	rand.Read(want)
+	go func() {
+		c.Write(want)
+		c.CloseWrite()
+	}()
+	s.SetDeadline(time.Now().Add(30 * time.Second))
+	got, err := io.ReadAll(s)
+	if err != nil || !bytes.Equal(got, want) {
+		t.Fatalf("%d bytes, %v", len(got), err)
+	}
+	if st := c.Stats(); st.Retransmits == 0 {
+		t.Error("nothing was sent again: the impairments did nothing")
+	}
+	if st := s.Stats(); st.Dropped[arq.DropChecksum] == 0 || st.Dropped[arq.DropDuplicate] == 0 {
+		t.Errorf("neither corruption nor duplicates arrived: %v", st.Dropped)
+	}
+}
+
+// Where nobody listens the error comes at once and names the address.
+func TestRefused(t *testing.T) {
+	gone := listen(t, Config{})
+	addr := gone.AddrPort()
+	gone.Close()
+	start := time.Now()
+	_, err := Dial(context.Background(), addr, Config{})
+	if err == nil || !strings.Contains(err.Error(), addr.String()) {
+		t.Fatalf("error %v does not name %v", err, addr)
+	}
+	if runtime.GOOS == "linux" && !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("%v, want connection refused", err)
+	}
+	if d := time.Since(start); runtime.GOOS == "linux" && d > 3*time.Second {
+		t.Errorf("it took %v", d)
+	}
+}
+
+// A host that never answers: a timeout, which says so, or the context's end.
+func TestNobodyAnswers(t *testing.T) {
+	mute, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mute.Close()
+	addr := mute.LocalAddr().(*net.UDPAddr).AddrPort()
+	_, err = Dial(context.Background(), addr, Config{Engine: arq.Config{HandshakeTimeout: 300 * time.Millisecond}})
+	var ne net.Error
+	if !errors.As(err, &ne) || !ne.Timeout() || !errors.Is(err, arq.ErrHandshakeTimeout) || !strings.Contains(err.Error(), addr.String()) {
+		t.Errorf("%v, want a timeout that names the address", err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	if _, err = Dial(ctx, addr, Config{}); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 3*time.Second {
+		t.Errorf("%v after %v, want the context's end", err, time.Since(start))
+	}
+}
+
+// vanish ends a connection's socket without a word, as kill -9 does. The peer of
+// a connected socket then gets ICMP; a mute socket in its place keeps that from
+// being sent, as a pulled cable does.
+func vanish(c *Conn) { c.ep.sock.Close() }
+
+// A peer that dies ends the other end by itself: here with a short idle timeout,
+// by default within fifteen seconds.
+func TestPeerDies(t *testing.T) {
+	short := Config{Engine: arq.Config{IdleTimeout: 700 * time.Millisecond}}
+	for name, tc := range map[string]struct{ server, writing bool }{
+		"client dies, server reads":  {server: true},
+		"client dies, server writes": {server: true, writing: true},
+		"server dies, client reads":  {},
+		"server dies, client writes": {writing: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := listen(t, short)
+			c, err := Dial(context.Background(), l.AddrPort(), short)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := l.AcceptContext(context.Background())
+			if err != nil {
+				t.Fatal(err)
+			}
+			survivor, victim := c, s
+			if tc.server {
+				survivor, victim = s, c
+			}
+			start := time.Now()
+			vanish(victim)
+			for {
+				if tc.writing {
+					_, err = survivor.Write(make([]byte, 64<<10))
+				} else {
+					_, err = survivor.Read(make([]byte, 1))
+				}
+				if err != nil {
+					break
+				}
+			}
+			if d := time.Since(start); d > 5*time.Second {
+				t.Errorf("noticed after %v", d)
+			}
+			gone := errors.Is(err, arq.ErrIdleTimeout) || errors.Is(err, syscall.ECONNREFUSED)
+			if runtime.GOOS == "linux" && !gone {
+				t.Errorf("error: %v", err)
+			}
+			if !strings.Contains(err.Error(), survivor.RemoteAddr().String()) {
+				t.Errorf("error %q does not name the peer", err)
+			}
+			// The victim's calls fail, too, since its socket is gone.
+			if _, err := victim.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
+				t.Errorf("victim: %v", err)
+			}
+			survivor.Close()
+			victim.Close()
+		})
+	}
+}
+
+// A server that was restarted on its port does not know the connection.
+func TestServerRestarts(t *testing.T) {
+	short := Config{Engine: arq.Config{IdleTimeout: 700 * time.Millisecond}}
+	l := listen(t, short)
+	addr := l.AddrPort()
+	c, err := Dial(context.Background(), addr, short)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := l.AcceptContext(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	vanish(s)
+	l2, err := Listen(context.Background(), "udp4", addr.String(), Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l2.Close()
+	c.SetDeadline(time.Now().Add(5 * time.Second))
+	for err = nil; err == nil; {
+		_, err = c.Write(make([]byte, 64<<10))
+	}
+	// The new server's resets prove nothing, since its key is another: the
+	// client gives up by itself.
+	if !errors.Is(err, arq.ErrIdleTimeout) {
+		t.Errorf("the client ends with %v, want %v", err, arq.ErrIdleTimeout)
+	}
+	c.Close()
+}
+
+func TestAbort(t *testing.T) {
+	c, s := pair(t, Config{}, Config{})
+	c.Abort(42, "no more \x1b[31m")
+	s.SetDeadline(time.Now().Add(5 * time.Second))
+	_, err := s.Read(make([]byte, 1))
+	ce, ok := errors.AsType[*arq.CloseError](err)
+	if !ok || !ce.Remote || ce.Code != 42 || strings.Contains(err.Error(), "\x1b") {
+		t.Errorf("the peer reads %v", err)
+	}
+	if _, err := c.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("write after Abort: %v", err)
+	}
+}
+
+// Close waits for delivery, so that a program may exit after it.
+func TestCloseDelivers(t *testing.T) {
+	slow := &netem.Config{Delay: 30 * time.Millisecond}
+	c, s := pair(t, Config{Socket: datagram.Options{Impair: slow}}, Config{})
+	msg := bytes.Repeat([]byte("last words "), 20000)
+	if _, err := c.Write(msg); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := c.Unacked(); n != 0 {
+		t.Errorf("%d bytes are not delivered after Close", n)
+	}
+	vanish(c)
+	if got, err := io.ReadAll(s); err != nil || !bytes.Equal(got, msg) {
+		t.Errorf("%d of %d bytes, %v", len(got), len(msg), err)
+	}
+}
+
+func TestListenerClose(t *testing.T) {
+	l := listen(t, Config{})
+	c, err := Dial(context.Background(), l.AddrPort(), Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	waiting := make(chan error, 1)
+	go func() {
+		_, err := l.Accept()
+		waiting <- err
+	}()
+	queued, err := Dial(context.Background(), l.AddrPort(), Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-waiting; err != nil { // it got queued
+		t.Fatal(err)
+	}
+	go func() {
+		_, err := l.Accept()
+		waiting <- err
+	}()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-waiting; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Accept: %v", err)
+	}
+	if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("second Close: %v", err)
+	}
+	// What was accepted goes on.
+	go c.Write([]byte("hello"))
+	b := make([]byte, 5)
+	if _, err := io.ReadFull(s, b); err != nil || string(b) != "hello" {
+		t.Errorf("%q, %v", b, err)
+	}
+	queued.Abort(0, "")
+	go c.Close()
+	s.Close()
+}
+
+// Strangers get nothing for garbage, and make no connection.
+func TestGarbage(t *testing.T) {
+	var mu sync.Mutex
+	var drops int
+	l := listen(t, Config{Trace: &Trace{Dropped: func(netip.AddrPort, int, arq.DropReason) {
+		mu.Lock()
+		drops++
+		mu.Unlock()
+	}}})
+	raw, err := net.Dial("udp4", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	junk := make([]byte, 1400)
+	for i := range 200 {
+		rand.Read(junk)
+		if i%2 == 0 {
+			junk[0] = 'W'
+		}
+		raw.Write(junk[:1+i*7%1400])
+	}
+	c, err := Dial(context.Background(), l.AddrPort(), Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	go c.Write([]byte("still here"))
+	b := make([]byte, 10)
+	if _, err := io.ReadFull(s, b); err != nil || l.Conns() != 1 {
+		t.Errorf("%q, %v, %d connections", b, err, l.Conns())
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if drops < 190 {
+		t.Errorf("%d of 200 datagrams of garbage were counted", drops)
+	}
+	go s.Close()
+	c.Close()
+}
+
+// A client whose address changes under way, as behind a NAT that forgot it,
+// keeps its connection.
+func TestRebinding(t *testing.T) {
+	l := listen(t, Config{})
+	// A relay stands for the NAT.
+	front, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer front.Close()
+	var mu sync.Mutex
+	var back *net.UDPConn
+	var client netip.AddrPort
+	rebind := func() {
+		b, err := net.DialUDP("udp4", nil, l.Addr().(*net.UDPAddr))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		mu.Lock()
+		old := back
+		back = b
+		mu.Unlock()
+		if old != nil {
+			old.Close()
+		}
+		go func() {
+			buf := make([]byte, 65536)
+			for {
+				n, err := b.Read(buf)
+				if err != nil {
+					return
+				}
+				mu.Lock()
+				to := client
+				mu.Unlock()
+				front.WriteToUDPAddrPort(buf[:n], to)
+			}
+		}()
+	}
+	rebind()
+	defer func() { mu.Lock(); back.Close(); mu.Unlock() }()
+	go func() {
+		buf := make([]byte, 65536)
+		for {
+			n, from, err := front.ReadFromUDPAddrPort(buf)
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			client = from
+			b := back
+			mu.Unlock()
+			b.Write(buf[:n])
+		}
+	}()
+	c, err := Dial(context.Background(), front.LocalAddr().(*net.UDPAddr).AddrPort(), Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := l.AcceptContext(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { io.Copy(s, s) }()
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	before := s.RemoteAddr().String()
+	for i := range 5 {
+		if i == 2 {
+			rebind()
+		}
+		msg := bytes.Repeat([]byte{byte(i)}, 100000)
+		go c.Write(msg)
+		got := make([]byte, len(msg))
+		if _, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, msg) {
+			t.Fatalf("round %d: %v", i, err)
+		}
+	}
+	if after := s.RemoteAddr().String(); after == before {
+		t.Errorf("the server still sends to %v", after)
+	}
+	go s.Close()
+	c.Close()
+}
+
+// Everything that a test started ends with it.
+func TestNothingStays(t *testing.T) {
+	before := runtime.NumGoroutine()
+	for range 10 {
+		l, err := Listen(context.Background(), "udp4", "127.0.0.1:0", Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := Dial(context.Background(), l.AddrPort(), Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		go s.Close()
+		c.Close()
+		l.Close()
+	}
+	for range 200 {
+		if runtime.NumGoroutine() <= before {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	buf := make([]byte, 1<<16)
+	t.Errorf("%d goroutines before, %d after\n%s", before, runtime.NumGoroutine(), buf[:runtime.Stack(buf, true)])
+}
