@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -131,7 +132,13 @@ func equalFoldASCII(a, b []byte) bool {
 // Parse unpacks an answer that matched. Errors wrap [ErrMalformed].
 func (m *Message) Parse(b []byte) (*dns.Msg, error) {
 	msg := new(dns.Msg)
-	if err := msg.Unpack(b); err != nil {
+	err := msg.Unpack(b)
+	if err == nil && (len(msg.Answer) != count(b, 6) || len(msg.Ns) != count(b, 8) || len(msg.Extra) != count(b, 10)) {
+		// The library takes what there is; but then a record may stand in
+		// another section than the one it was sent in.
+		err = errors.New("fewer records than the header says")
+	}
+	if err != nil {
 		if b[2]&0x02 != 0 { // TC: what is missing will be asked for over TCP
 			return truncatedHeader(b), nil
 		}
@@ -139,6 +146,8 @@ func (m *Message) Parse(b []byte) (*dns.Msg, error) {
 	}
 	return msg, nil
 }
+
+func count(b []byte, at int) int { return int(binary.BigEndian.Uint16(b[at:])) }
 
 // truncatedHeader is all that can be had of a message that was cut within a
 // record.

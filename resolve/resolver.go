@@ -400,7 +400,7 @@ func (r *Resolver) ask(ctx context.Context, res *Result, ups []Upstream) {
 				fallback = a.reply
 			}
 			skip[at.Server] = true
-		} else if ctx.Err() == nil || !isTimeout(a.err) {
+		} else if !isTimeout(a.err) {
 			r.Options.Trace.failed(at.Server, res.Query, a.err)
 			if firstErr == nil {
 				firstErr = a.err
@@ -418,8 +418,8 @@ func (r *Resolver) ask(ctx context.Context, res *Result, ups []Upstream) {
 	default:
 		res.Outcome, res.Strays = Failed, strays
 		res.Server = ups[0]
-		if err := context.Cause(ctx); errors.Is(err, context.Canceled) {
-			res.Err = err
+		if errors.Is(ctx.Err(), context.Canceled) {
+			res.Err = context.Cause(ctx)
 		} else if res.Err = firstErr; firstErr == nil {
 			res.Err = &TimeoutError{Servers: ups, After: time.Since(begun), Tries: len(res.Attempts), Strays: strays}
 		}

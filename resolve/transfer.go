@@ -41,6 +41,7 @@ type TransferStats struct {
 	Incremental, UpToDate bool
 	Serial                uint32 // of the zone now
 	Verified              bool   // every message, by TSIG
+	Signed                int    // messages that carry a signature; it covers those before it
 }
 
 // TransferError is a zone transfer that the server refused.
@@ -174,6 +175,7 @@ func (t *ZoneTransfer) run(ctx context.Context, st *TransferStats, yield func(dn
 			if len(tsig.pending) > 0 {
 				continue
 			}
+			st.Signed++
 		}
 		for _, rr := range held {
 			if !yield(rr, nil) {
