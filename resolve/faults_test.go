@@ -218,6 +218,7 @@ func TestTruncated(t *testing.T) {
 	for name, udp := range map[string]dnstest.Handler{"clean": truncate, "cut in a record": cut} {
 		s := dnstest.NewFaultServer(t, udp, tcp)
 		r := &resolve.Resolver{Servers: []resolve.Upstream{resolve.UpstreamOf(s.Addr)}}
+		t.Cleanup(func() { r.Close() })
 		res := r.Resolve(context.Background(), resolve.Query{Name: "x.test."})
 		if res.Outcome != resolve.Found || !res.Truncated || res.Transport != resolve.TCP || res.Records()[0].(*dns.A).A.String() != "192.0.2.1" {
 			t.Errorf("%s: %s, %v", name, res.Outcome, res.Err)

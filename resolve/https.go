@@ -19,12 +19,20 @@ const dnsMessageType = "application/dns-message"
 const maxHTTPHeader = 16 << 10
 
 func newHTTPSExchanger(u Upstream, o *Options) Exchanger {
+	// The transport finishes dialling for requests that have been given up,
+	// in case another wants the connection; life ends that too.
+	life, end := context.WithCancel(context.Background())
 	t := &http.Transport{
 		// The URL names whom the certificate must be for; the address to
 		// connect to is the upstream's.
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return o.dial(ctx, "tcp", u)
+			c, err := o.dial(ctx, "tcp", u)
+			if err != nil {
+				return nil, err
+			}
+			return &livingConn{c, context.AfterFunc(life, func() { c.Close() })}, nil
 		},
+		TLSHandshakeTimeout:    tlsHandshakeTimeout,
 		TLSClientConfig:        o.TLSConfig(u, "h2", "http/1.1"),
 		ForceAttemptHTTP2:      true,
 		DisableCompression:     true,
@@ -32,7 +40,20 @@ func newHTTPSExchanger(u Upstream, o *Options) Exchanger {
 		MaxIdleConnsPerHost:    2,
 		IdleConnTimeout:        30 * time.Second,
 	}
-	return NewHTTPExchanger(u, t, func() error { t.CloseIdleConnections(); return nil })
+	return NewHTTPExchanger(u, t, func() error { end(); t.CloseIdleConnections(); return nil })
+}
+
+const tlsHandshakeTimeout = 10 * time.Second
+
+// livingConn is a connection that ends with its exchanger at the latest.
+type livingConn struct {
+	net.Conn
+	forget func() bool
+}
+
+func (c *livingConn) Close() error {
+	c.forget()
+	return c.Conn.Close()
 }
 
 // NewHTTPExchanger returns an [Exchanger] that posts queries to u's URL

@@ -43,6 +43,7 @@ type streamConn struct {
 	err     error // why done is closed
 	idle    *time.Timer
 	heard   time.Time // when the last message came
+	dropped bool      // close it when nobody waits any more
 }
 
 type streamQuery struct {
@@ -133,6 +134,13 @@ func (x *streamExchanger) drop(c *streamConn) {
 		x.conn = nil
 	}
 	x.mu.Unlock()
+	c.mu.Lock()
+	c.dropped = true
+	idle := len(c.waiting) == 0
+	c.mu.Unlock()
+	if idle {
+		c.fail(net.ErrClosed)
+	}
 }
 
 func (x *streamExchanger) dial(ctx context.Context) (*streamConn, error) {
@@ -237,10 +245,15 @@ func (c *streamConn) enter(q *streamQuery) (uint16, error) {
 
 func (c *streamConn) leave(id uint16) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	delete(c.waiting, id)
-	if len(c.waiting) == 0 && c.err == nil {
+	idle := len(c.waiting) == 0 && c.err == nil
+	dropped := c.dropped
+	if idle && !dropped {
 		c.idle.Reset(streamIdle)
+	}
+	c.mu.Unlock()
+	if idle && dropped {
+		c.fail(net.ErrClosed)
 	}
 }
 
