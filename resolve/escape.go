@@ -14,6 +14,9 @@ import (
 // presentation format of the DNS (RFC 1035 section 5.1); other characters
 // become \u{XXXX}. A string that needs no change is returned as it is.
 //
+// It is not safetext.Clean because that doubles backslashes, which names and
+// data in presentation format are full of already.
+//
 // Every text that came from the network passes through Escape before it is
 // printed: names, record data, the text of extended errors, NSID.
 func Escape(s string) string {

@@ -11,11 +11,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// The groups that multicast DNS uses (RFC 6762 section 3).
-var (
-	mdnsGroup4 = Upstream{Scheme: MDNS, Host: "224.0.0.251", Port: 5353}
-	mdnsGroup6 = Upstream{Scheme: MDNS, Host: "ff02::fb", Port: 5353}
-)
+// mdnsGroup4 is the IPv4 group of multicast DNS (RFC 6762 section 3).
+var mdnsGroup4 = Upstream{Scheme: MDNS, Host: "224.0.0.251", Port: 5353}
 
 // MDNSUpstream returns the upstream that stands for all hosts on the local
 // link: the IPv4 group of multicast DNS.

@@ -126,7 +126,8 @@ type Flags struct {
 	AA, TC, RD, RA, AD, CD bool
 }
 
-func flagsOf(m *dns.Msg) Flags {
+// FlagsOf returns the flags of a message.
+func FlagsOf(m *dns.Msg) Flags {
 	return Flags{AA: m.Authoritative, TC: m.Truncated, RD: m.RecursionDesired,
 		RA: m.RecursionAvailable, AD: m.AuthenticatedData, CD: m.CheckingDisabled}
 }

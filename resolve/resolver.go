@@ -3,7 +3,6 @@ package resolve
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"strings"
 	"sync"
 	"time"
@@ -125,7 +124,7 @@ func (r *Resolver) Upstreams(name string) ([]Upstream, error) {
 		}
 	}
 	if cfg.Rotate && len(ups) > 1 {
-		n := rand.IntN(len(ups))
+		n := int(randomUint16()) % len(ups)
 		ups = append(ups[n:], ups[:n]...)
 	}
 	return ups, nil

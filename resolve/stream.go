@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"sync"
 	"time"
@@ -236,7 +235,7 @@ func (c *streamConn) enter(q *streamQuery) (uint16, error) {
 	}
 	id := q.m.ID()
 	for c.waiting[id] != nil {
-		id = uint16(rand.Uint32())
+		id = randomUint16()
 	}
 	c.waiting[id] = q
 	c.idle.Stop()

@@ -2,7 +2,6 @@ package resolve
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -189,10 +188,8 @@ func (t *ZoneTransfer) run(ctx context.Context, st *TransferStats, yield func(dn
 }
 
 func (t *ZoneTransfer) query(zone string) (wire []byte, id uint16, s *tsigSession, err error) {
-	var b [2]byte
-	rand.Read(b[:]) // does not fail, since Go 1.24
 	m := new(dns.Msg)
-	m.Id = binary.BigEndian.Uint16(b[:])
+	m.Id = randomUint16()
 	m.Question = []dns.Question{{Name: zone, Qtype: dns.TypeAXFR, Qclass: dns.ClassINET}}
 	if t.Serial != nil {
 		m.Question[0].Qtype = dns.TypeIXFR

@@ -329,10 +329,8 @@ func (p *Printer) dig(r *resolve.Result) {
 	m := r.Msg
 	fmt.Fprintf(w, ";; ->>HEADER<<- opcode: %s, status: %s, id: %d\n",
 		resolve.Escape(dns.OpcodeToString[m.Opcode]), resolve.RcodeName(m.Rcode), m.Id)
-	f := resolve.Flags{AA: m.Authoritative, TC: m.Truncated, RD: m.RecursionDesired, RA: m.RecursionAvailable,
-		AD: m.AuthenticatedData, CD: m.CheckingDisabled}
 	fmt.Fprintf(w, ";; flags: %s; QUERY: %d, ANSWER: %d, AUTHORITY: %d, ADDITIONAL: %d\n\n",
-		f, len(m.Question), len(m.Answer), len(m.Ns), len(m.Extra))
+		resolve.FlagsOf(m), len(m.Question), len(m.Answer), len(m.Ns), len(m.Extra))
 	if opt := m.IsEdns0(); opt != nil {
 		p.digOPT(opt)
 	}
