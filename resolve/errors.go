@@ -3,6 +3,8 @@ package resolve
 import (
 	"errors"
 	"fmt"
+	"net"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -42,7 +44,19 @@ type ServerError struct {
 }
 
 func (e *ServerError) Error() string {
-	return fmt.Sprintf("%s %s: %s", e.Op, e.Server, Escape(e.Err.Error()))
+	return fmt.Sprintf("%s %s: %s", e.Op, e.Server, Escape(plainCause(e.Err).Error()))
+}
+
+// plainCause leaves out what package net adds: addresses, which stand in the
+// sentence already, and the names of system calls.
+func plainCause(err error) error {
+	if op, ok := err.(*net.OpError); ok && op.Err != nil {
+		err = op.Err
+	}
+	if sys, ok := err.(*os.SyscallError); ok {
+		err = sys.Err
+	}
+	return err
 }
 
 func (e *ServerError) Unwrap() error { return e.Err }

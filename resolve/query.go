@@ -155,3 +155,17 @@ const (
 	rcodeFormErr   = dns.RcodeFormatError
 	rcodeNotImp    = dns.RcodeNotImplemented
 )
+
+// Types and classes that callers without miekg/dns name.
+const (
+	TypeA    = dns.TypeA
+	TypeAAAA = dns.TypeAAAA
+	TypePTR  = dns.TypePTR
+	TypeTXT  = dns.TypeTXT
+	TypeIXFR = dns.TypeIXFR
+	ClassIN  = dns.ClassINET
+)
+
+// IsTransfer reports whether a type stands for a zone transfer, which
+// [ZoneTransfer] does.
+func IsTransfer(t uint16) bool { return t == typeAXFR || t == typeIXFR }

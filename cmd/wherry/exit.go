@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/wherry-net/wherry/socket"
@@ -109,7 +110,7 @@ var failureRules = []rule{
 // classify finds the rule for err.
 func classify(err error) failure {
 	f := failure{code: exitFailure, kind: "failure", message: oneLine(err)}
-	for _, r := range failureRules {
+	for _, r := range slices.Concat(lookupRules, failureRules) {
 		if r.match(err) {
 			f.code, f.kind, f.hint = r.code, r.kind, r.hint
 			break

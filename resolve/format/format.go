@@ -97,15 +97,18 @@ type Printer struct {
 
 	times []time.Duration
 	last  heading
-	rows  [][]string
-	buf   []byte
+	said  string // the sentence of the result before, and its notes
+	noted []string
+	// and its aliases, which the other type of address has too
+	aliases []string
+	rows    [][]string
+	buf     []byte
 }
 
 // heading is what consecutive results of [Nslookup] share.
 type heading struct {
 	name, server string
 	source       resolve.Source
-	outcome      resolve.Outcome
 }
 
 // New returns a printer that writes to w.

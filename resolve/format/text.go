@@ -3,6 +3,7 @@ package format
 import (
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,8 +36,13 @@ func trimDot(s string) string {
 func (p *Printer) field(name, value string) { fmt.Fprintf(p.w, "%-15s %s\n", name+":", value) }
 
 func (p *Printer) nslookup(r *resolve.Result) {
-	h := heading{r.Query.Name, serverText(r), r.Source, r.Outcome}
-	if p.n == 0 || h != p.last || r.Outcome != resolve.Found {
+	h := heading{r.Query.Name, serverText(r), r.Source}
+	sentence := Sentence(r)
+	same := p.n > 0 && h == p.last
+	if same && sentence != "" && sentence == p.said {
+		return // the other type asked for failed for the same reason
+	}
+	if !same {
 		if p.n > 0 {
 			p.w.WriteByte('\n')
 		}
@@ -46,10 +52,17 @@ func (p *Printer) nslookup(r *resolve.Result) {
 		}
 		p.field("Name", resolve.DisplayName(trimDot(r.Query.Name)))
 	}
-	p.last = h
+	p.last, p.said = h, sentence
+	var aliases []string
 	for _, c := range r.Aliases() {
-		p.field("Alias of", fmt.Sprintf("%s  (TTL %d)", resolve.DisplayName(trimDot(c.Target)), c.Hdr.Ttl))
+		aliases = append(aliases, fmt.Sprintf("%s  (TTL %d)", resolve.DisplayName(trimDot(c.Target)), c.Hdr.Ttl))
 	}
+	if !same || !slices.Equal(aliases, p.aliases) {
+		for _, a := range aliases {
+			p.field("Alias of", a)
+		}
+	}
+	p.aliases = aliases
 	for _, rr := range r.Records() {
 		p.field(label(rr.Header().Rrtype), fmt.Sprintf("%s  (TTL %d)", friendlyData(rr), rr.Header().Ttl))
 	}
@@ -60,19 +73,22 @@ func (p *Printer) nslookup(r *resolve.Result) {
 			}
 		}
 	}
-	if s := Sentence(r); s != "" {
+	if sentence != "" {
 		mark, off := "*** ", ""
 		if p.opt.Colour {
 			mark, off = "\x1b[31m*** ", "\x1b[0m"
 		}
-		fmt.Fprintf(p.w, "%s%s%s\n", mark, s, off)
+		fmt.Fprintf(p.w, "%s%s%s\n", mark, sentence, off)
 	}
 	if ttl, ok := negative(r); ok {
 		p.field("Remembered", fmt.Sprintf("as absent for %d s", int(ttl/time.Second)))
 	}
 	for _, n := range Notes(r) {
-		p.field("Note", n)
+		if !same || !slices.Contains(p.noted, n) {
+			p.field("Note", n)
+		}
 	}
+	p.noted = Notes(r)
 }
 
 func negative(r *resolve.Result) (time.Duration, bool) {
