@@ -40,9 +40,9 @@ const (
 	SomeDown                // the answers agree, but not every server answered
 )
 
-// String returns "agree", "differ", "unknown" or "agree, some silent".
+// String returns "agree", "differ", "unknown" or "partial".
 func (v Verdict) String() string {
-	return [...]string{"agree", "differ", "unknown", "agree, some silent"}[v&3]
+	return [...]string{"agree", "differ", "unknown", "partial"}[v&3]
 }
 
 // Compare sets results for one question side by side. Answers are the same if

@@ -14,7 +14,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/wherry-net/wherry/resolve"
-	"github.com/wherry-net/wherry/resolve/internal/dnstest"
+	"github.com/wherry-net/wherry/resolve/dnstest"
 )
 
 const rightRR, wrongRR = "x.test. 60 IN A 192.0.2.1", "x.test. 60 IN A 203.0.113.66"

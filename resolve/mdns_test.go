@@ -7,7 +7,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/wherry-net/wherry/resolve"
-	"github.com/wherry-net/wherry/resolve/internal/dnstest"
+	"github.com/wherry-net/wherry/resolve/dnstest"
 )
 
 // TestMDNS has a responder on loopback answer one-shot queries as RFC 6762

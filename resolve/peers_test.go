@@ -15,8 +15,8 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/wherry-net/wherry/resolve"
+	"github.com/wherry-net/wherry/resolve/dnstest"
 	"github.com/wherry-net/wherry/resolve/format"
-	"github.com/wherry-net/wherry/resolve/internal/dnstest"
 )
 
 func testZones(t testing.TB) map[string]string {

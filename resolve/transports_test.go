@@ -15,7 +15,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/wherry-net/wherry/resolve"
-	"github.com/wherry-net/wherry/resolve/internal/dnstest"
+	"github.com/wherry-net/wherry/resolve/dnstest"
 )
 
 // TestEncrypted asks Debian's servers over TLS and HTTPS: small and large

@@ -14,7 +14,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/wherry-net/wherry/resolve"
-	"github.com/wherry-net/wherry/resolve/internal/dnstest"
+	"github.com/wherry-net/wherry/resolve/dnstest"
 )
 
 // signer signs as RFC 8945 sections 4.3 and 5.3.1 say, written from the text

@@ -22,7 +22,7 @@ import (
 	"github.com/quic-go/quic-go/http3"
 
 	"github.com/wherry-net/wherry/resolve"
-	"github.com/wherry-net/wherry/resolve/internal/dnstest"
+	"github.com/wherry-net/wherry/resolve/dnstest"
 	"github.com/wherry-net/wherry/resolve/overquic"
 )
 
