@@ -136,7 +136,7 @@ var failureRules = []rule{
 // classify finds the rule for err.
 func classify(err error) failure {
 	f := failure{code: exitFailure, kind: "failure", message: oneLine(err)}
-	for _, r := range failureRules {
+	for _, r := range slices.Concat(lookupRules, failureRules) {
 		if r.match(err) {
 			f.code, f.kind, f.hint = r.code, r.kind, r.hint
 			break

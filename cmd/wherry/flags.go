@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 
@@ -102,3 +103,6 @@ func parseSize(s string) (int64, error) {
 	}
 	return int64(n * per), nil
 }
+
+// noColor follows https://no-color.org.
+func noColor() bool { return os.Getenv("NO_COLOR") != "" }
