@@ -22,7 +22,10 @@ import (
 // last what the zone itself says its servers are.
 func (l *lookup) ask(k *cut, q question, avoid []netip.AddrPort) (meaning, server, error) {
 	a := &asking{l: l, k: k, q: q, avoid: avoid, tried: make(map[netip.AddrPort]int)}
-	for _, round := range []func() bool{a.known, a.missing, a.again, a.stale, a.childs} {
+	for i, round := range []func() bool{a.known, a.missing, a.again, a.stale, a.childs, a.glued} {
+		if i > 1 && (a.softer != nil || len(avoid) > 0) {
+			break // something is at hand, or was: not worth digging for more
+		}
 		if round() {
 			return a.got, a.from, nil
 		}
@@ -146,6 +149,18 @@ func (a *asking) childs() bool {
 		return a.err == nil
 	}
 	return a.each(c.ns, func(ns string) bool { return !slices.Contains(a.k.ns, ns) })
+}
+
+// glued asks addresses that some referral gave for the servers, though their own
+// zones say otherwise: where parent and child differ, the parent may be right.
+func (a *asking) glued() bool {
+	var list []server
+	for _, ns := range a.k.ns {
+		for _, ad := range a.l.r.cache.glueFor(a.l.now, ns) {
+			list = append(list, server{ns, netip.AddrPortFrom(ad, a.l.r.opts.Port)})
+		}
+	}
+	return a.try(list)
 }
 
 // each resolves the names that want says, one at a time, and asks what turns

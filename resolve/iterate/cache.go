@@ -82,7 +82,14 @@ type cache struct {
 	responses map[question]*step
 	cuts      map[string]*cut // from the parent's referral
 	childNS   map[string]*cut // from the zone's own servers: a second opinion
+	glue      map[string]glue
 	infra     map[netip.AddrPort]*infra
+}
+
+// glue is the addresses of a name server as a referral gave them.
+type glue struct {
+	addrs   []netip.Addr
+	expires time.Time
 }
 
 // infra is what is known of one server address.
@@ -103,6 +110,7 @@ func newCache() *cache {
 		responses: make(map[question]*step),
 		cuts:      make(map[string]*cut),
 		childNS:   make(map[string]*cut),
+		glue:      make(map[string]glue),
 		infra:     make(map[netip.AddrPort]*infra),
 	}
 }
@@ -246,6 +254,19 @@ func (c *cache) storeCut(k *cut) {
 		}
 	}
 	c.cuts[k.zone] = k
+	for ns, addrs := range k.glue {
+		bound(c.glue)
+		c.glue[ns] = glue{addrs, k.expires}
+	}
+}
+
+func (c *cache) glueFor(now time.Time, ns string) []netip.Addr {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if g, ok := c.glue[ns]; ok && now.Before(g.expires) {
+		return g.addrs
+	}
+	return nil
 }
 
 func (c *cache) forgetCut(zone string) {

@@ -37,8 +37,8 @@ func (l *lookup) interpret(k *cut, srv server, q question, m *dns.Msg) meaning {
 	}
 	if m.RecursionAvailable && !m.Authoritative && !k.forward {
 		mean := l.read(k, srv, q, m)
-		if mean.outcome == OutReferral || mean.outcome == OutLame {
-			return bad(OutLame, "a recursive server, not one of %s", dnssec.Show(k.zone))
+		if mean.outcome == OutLame {
+			return mean
 		}
 		// It answers from its cache instead of from the zone. Better than
 		// nothing, but only if nothing better is to be had.
@@ -68,6 +68,7 @@ func (l *lookup) read(k *cut, srv server, q question, m *dns.Msg) meaning {
 	var steps []*step
 	name := q.name
 	seen := map[string]bool{name: true}
+	aliasWanted := q.typ == dns.TypeCNAME
 	finish := func(s *step, o Outcome, reason string) meaning {
 		l.r.setExpiry(l.now, s)
 		return meaning{outcome: o, reason: reason, steps: append(steps, s)}
@@ -84,7 +85,7 @@ chain:
 			if len(rrs) > 0 {
 				return finish(mk(name, dnssec.Answer, rrs), OutAnswer, "")
 			}
-		} else if set := dnssec.Find(answer, name, q.typ); set != nil {
+		} else if set := dnssec.Find(answer, name, q.typ); set != nil && (!aliasWanted || len(set.Sigs) > 0 || dnameAbove(answer, name) == nil) {
 			return finish(mk(name, dnssec.Answer, setRRs(set)), OutAnswer, "")
 		}
 		var s *step
@@ -102,6 +103,9 @@ chain:
 				Hdr:    dns.RR_Header{Name: name, Rrtype: dns.TypeCNAME, Class: dns.ClassINET, Ttl: d.Hdr.Ttl},
 				Target: target,
 			})
+			if aliasWanted {
+				return finish(s, OutAnswer, "")
+			}
 		} else if set := dnssec.Find(answer, name, dns.TypeCNAME); set != nil && q.typ != dns.TypeCNAME {
 			s = mk(name, dnssec.CNAME, setRRs(set))
 			target = dns.CanonicalName(set.RRs[0].(*dns.CNAME).Target)

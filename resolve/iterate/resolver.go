@@ -354,7 +354,7 @@ func (l *lookup) resolve(name string, typ uint16, avoid map[question][]netip.Add
 		}
 		chain = append(chain, steps...)
 		last := steps[len(steps)-1]
-		if last.rcode != dns.RcodeSuccess || last.Kind != dnssec.CNAME && last.Kind != dnssec.DNAME {
+		if typ == dns.TypeCNAME || last.rcode != dns.RcodeSuccess || last.Kind != dnssec.CNAME && last.Kind != dnssec.DNAME {
 			return chain, nil
 		}
 		cur = lastTarget(steps)
@@ -399,7 +399,7 @@ func (l *lookup) fetch(q question, avoid []netip.AddrPort) ([]*step, error) {
 			case ask != q:
 				full = true // some servers fail on what they do not expect
 				continue
-			case cached:
+			case cached && len(avoid) == 0:
 				// The cut may have moved since it was learnt.
 				l.r.cache.forgetCut(k.zone)
 				cached = false

@@ -266,6 +266,11 @@ func (p *parser) body(s *Scenario) error {
 			if err1 != nil || err2 != nil {
 				return fmt.Errorf("range %q", t)
 			}
+			for _, w := range f[3:] {
+				if a, err := netip.ParseAddr(w); err == nil {
+					rng.Addrs = append(rng.Addrs, a)
+				}
+			}
 			s.Ranges = append(s.Ranges, rng)
 		case "ADDRESS":
 			if rng == nil || len(f) < 2 {
@@ -424,6 +429,14 @@ func (e *Entry) record(section, t string) error {
 	rr, ok := zp.Next()
 	if !ok {
 		return fmt.Errorf("record %q: %w", t, zp.Err())
+	}
+	// Scenarios list types in any order; on the wire they ascend, and that is
+	// what the signatures cover.
+	switch rr := rr.(type) {
+	case *dns.NSEC:
+		slices.Sort(rr.TypeBitMap)
+	case *dns.NSEC3:
+		slices.Sort(rr.TypeBitMap)
 	}
 	switch section {
 	case "ANSWER":
