@@ -36,7 +36,7 @@ func (l *lookup) ask(k *cut, q question, avoid []netip.AddrPort) (meaning, serve
 	if a.softer != nil {
 		return *a.softer, a.softFrom, nil
 	}
-	e := &ServersError{Zone: dnssec.Show(k.zone), Asked: len(a.tried), Last: a.last, NoServer: len(a.tried) == 0}
+	e := &ServersError{Zone: dnssec.Show(k.zone), Asked: len(a.tried), Last: a.last, NoServer: len(a.tried) == 0, Err: a.why}
 	return meaning{}, server{}, e
 }
 
@@ -53,6 +53,7 @@ type asking struct {
 	softFrom server
 	last     string
 	silent   []server
+	why      error // why a server's address was not found
 	err      error // ends the whole lookup
 }
 
@@ -182,7 +183,8 @@ func (a *asking) each(names []string, want func(string) bool) bool {
 				return false
 			}
 			if err != nil && a.last == "" {
-				a.last = fmt.Sprintf("the address of %s cannot be found: %s", dnssec.Show(ns), dnssec.Escape(err.Error()))
+				a.why = err
+				a.last = fmt.Sprintf("the address of %s cannot be found: %s", dnssec.Show(ns), dnssec.Escape(rootCause(err).Error()))
 			}
 			var list []server
 			for _, ad := range addrs {
@@ -194,6 +196,15 @@ func (a *asking) each(names []string, want func(string) bool) bool {
 		}
 	}
 	return false
+}
+
+// rootCause is the innermost reason for which no server could be asked.
+func rootCause(err error) error {
+	var e *ServersError
+	for errors.As(err, &e) && e.Err != nil {
+		err = e.Err
+	}
+	return err
 }
 
 // addresses lists what can be asked without looking anything up.

@@ -198,6 +198,8 @@ type lookup struct {
 // maxDepth bounds lookups for the sake of lookups.
 const maxDepth = 12
 
+var errTooDeep = errors.New("the servers' names need servers whose names need servers, and so on, too deep")
+
 // LookupOptions are for one lookup.
 type LookupOptions struct {
 	Trace            *Trace
@@ -368,7 +370,7 @@ func (l *lookup) fetch(q question, avoid []netip.AddrPort) ([]*step, error) {
 		return nil, &LoopError{dnssec.Show(q.name), "name servers"}
 	}
 	if len(l.stack) >= maxDepth {
-		return nil, &LimitError{"nested lookups", maxDepth}
+		return nil, errTooDeep
 	}
 	l.stack = append(l.stack, q)
 	defer func() { l.stack = l.stack[:len(l.stack)-1] }()

@@ -80,9 +80,15 @@ type ServersError struct {
 	Asked    int
 	Last     string // the last failure, safe to print
 	NoServer bool   // there was no address to ask at all
+	Err      error  // why the address of a server was not found, if that was it
 }
 
+func (e *ServersError) Unwrap() error { return e.Err }
+
 func (e *ServersError) Error() string {
+	if e.NoServer && e.Last != "" {
+		return fmt.Sprintf("no address is known of any server of %s: %s", e.Zone, e.Last)
+	}
 	if e.NoServer {
 		return fmt.Sprintf("no address is known of any server of %s", e.Zone)
 	}
