@@ -129,7 +129,11 @@ func scenarioOptions(s *rpl.Scenario) (iterate.Options, error) {
 		Seed: 1, NoMinimise: !c.Minimise, MinimiseBy: dns.TypeNS, NoIPv4: c.NoIPv4, NoIPv6: c.NoIPv6,
 		AnyGlue: c.AnyGlue, MinTTL: c.MinTTL, MaxTTL: c.MaxTTL, Unsigned: c.Unsigned,
 	}
+	o.NoLoopback = !c.Localhost
 	for _, z := range c.Zones {
+		for _, a := range z.Addrs {
+			o.NoLoopback = o.NoLoopback && !a.Addr().IsLoopback()
+		}
 		if z.Name == "." && !z.Forward {
 			for i, a := range z.Addrs {
 				o.Hints = append(o.Hints, iterate.Hint{Name: fmt.Sprintf("root%d.", i), Addrs: []netip.AddrPort{a}})

@@ -239,7 +239,7 @@ func stepAddrs(s *step) []netip.Addr {
 // usable leaves out addresses that no public server can have, and families
 // that are switched off.
 func (r *Resolver) usable(a netip.Addr) bool {
-	if a.Is4() && r.opts.NoIPv4 || a.Is6() && r.opts.NoIPv6 {
+	if a.Is4() && r.opts.NoIPv4 || a.Is6() && r.opts.NoIPv6 || a.IsLoopback() && r.opts.NoLoopback {
 		return false
 	}
 	return !a.IsUnspecified() && !a.IsMulticast() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})

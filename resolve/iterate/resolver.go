@@ -43,6 +43,7 @@ type Options struct {
 	NoCookie   bool   // do not send cookies (RFC 7873)
 	TCPOnly    bool
 	AnyGlue    bool // believe addresses outside the referring zone; unsafe
+	NoLoopback bool // do not ask servers that referrals place on loopback addresses
 
 	MinTTL uint32 // seconds; keeps answers at least so long
 	MaxTTL uint32 // seconds; default one day

@@ -98,12 +98,41 @@ type Network struct {
 	Step     int
 	Asked    int                  // queries so far
 	Log      func(string, ...any) // nil-able
+
+	used map[*Step]bool
+}
+
+// scripted looks for a REPLY step between the present QUERY and its
+// CHECK_ANSWER: a reply to whatever is asked then, whoever is asked.
+func (n *Network) scripted(q *dns.Msg, tcp bool) *dns.Msg {
+	now := false
+	for _, st := range n.Scenario.Steps {
+		if st.ID == n.Step {
+			now = true
+			continue
+		}
+		switch {
+		case !now:
+		case st.What == "CHECK_ANSWER" || st.What == "QUERY":
+			return nil
+		case st.What == "REPLY" && st.Entry != nil && !n.used[st] && st.Entry.Matches(q, tcp):
+			if n.used == nil {
+				n.used = make(map[*Step]bool)
+			}
+			n.used[st] = true
+			return st.Entry.Reply(q)
+		}
+	}
+	return nil
 }
 
 // Answer replies to one query; context.DeadlineExceeded stands for silence.
 func (n *Network) Answer(server netip.AddrPort, q *dns.Msg, tcp bool) (*dns.Msg, time.Duration, error) {
 	n.Asked++
 	m := n.Scenario.Reply(n.Step, server.Addr(), q, tcp)
+	if m == nil {
+		m = n.scripted(q, tcp)
+	}
 	if n.Log != nil {
 		n.Log("step %d %s %s -> %s", n.Step, server.Addr(), question(q), summary(m))
 	}
