@@ -61,6 +61,7 @@ func newApp(io stdio) *cli.App {
 		Commands: []*cli.Command{
 			sendCommand(io),
 			receiveCommand(io),
+			labCommand(io),
 			demoCommand(io),
 		},
 		CustomAppHelpTemplate: appHelp + exitHelp(),

@@ -21,10 +21,7 @@ type nsec3Set struct {
 	hashes map[string]string // name to hash, so that none is computed twice
 }
 
-var (
-	errIterations = errors.New("the zone asks for more NSEC3 iterations than we compute")
-	errHashes     = errors.New("the response asks for more NSEC3 hashes than we compute")
-)
+var errIterations = errors.New("the zone asks for more NSEC3 iterations than we compute")
 
 func newNSEC3Set(zone string, recs []*dns.NSEC3) (*nsec3Set, error) {
 	s := &nsec3Set{zone: zone, hashes: make(map[string]string)}

@@ -36,7 +36,8 @@ func (l *lookup) ask(k *cut, q question, avoid []netip.AddrPort) (meaning, serve
 	if a.softer != nil {
 		return *a.softer, a.softFrom, nil
 	}
-	e := &ServersError{Zone: dnssec.Show(k.zone), Asked: len(a.tried), Last: a.last, NoServer: len(a.tried) == 0, Err: a.why}
+	e := &ServersError{Zone: dnssec.Show(k.zone), Asked: len(a.tried), Last: a.last, NoServer: len(a.tried) == 0,
+		Silent: len(a.tried) > 0 && !a.heard, Err: a.why}
 	return meaning{}, server{}, e
 }
 
@@ -53,6 +54,7 @@ type asking struct {
 	softFrom server
 	last     string
 	silent   []server
+	heard    bool  // somebody replied, if only nonsense
 	why      error // why a server's address was not found
 	err      error // ends the whole lookup
 }
@@ -84,9 +86,11 @@ func (a *asking) one(s server) bool {
 		if hop.Outcome == OutTimeout {
 			a.silent = append(a.silent, s)
 		}
+		a.heard = a.heard || hop.Rcode >= 0
 		a.last = hop.Reason
 		return false
 	}
+	a.heard = true
 	mean := l.interpret(a.k, s, a.q, m)
 	hop.Outcome, hop.Reason = mean.outcome, mean.reason
 	switch {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/wherry-net/wherry/socket"
 )
 
 // Transport is how a query travels.
@@ -44,7 +46,7 @@ type Exchanger interface {
 // query, so that the port is as hard to guess as the kernel makes it (RFC 5452)
 // and datagrams from other addresses never arrive.
 type Network struct {
-	Dialer net.Dialer
+	Dialer socket.Dialer
 }
 
 // Exchange implements Exchanger.

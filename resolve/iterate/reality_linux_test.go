@@ -347,7 +347,9 @@ remote-control:
   control-enable: no
 `, w.dir)))
 	deadline := time.Now().Add(15 * time.Second)
-	for {
+	again := time.NewTicker(100 * time.Millisecond)
+	defer again.Stop()
+	for ; ; <-again.C {
 		m := new(dns.Msg).SetQuestion("www.nsec.test.", dns.TypeA)
 		r, _, err := new(dns.Client).Exchange(m, "127.54.0.53:53")
 		if err == nil && r.Rcode == dns.RcodeSuccess {
@@ -356,7 +358,6 @@ remote-control:
 		if time.Now().After(deadline) {
 			w.t.Fatalf("the servers do not come up: %v %v", r, err)
 		}
-		time.Sleep(100 * time.Millisecond)
 	}
 }
 

@@ -91,12 +91,48 @@ func (res *Result) WriteText(w io.Writer) error {
 	for _, h := range res.Hops {
 		fmt.Fprintln(&b, h)
 	}
-	fmt.Fprintf(&b, "%s %s: %s, %d records, %d queries, %d referrals, %s on the wire\n",
-		plain(res.Name), typeName(res.Type), rcodeName(res.Rcode), len(res.Answer),
-		res.Cost.Queries, res.Cost.Referrals, millis(res.WireTime()))
+	fmt.Fprintln(&b, res.Summary())
 	_, err := io.WriteString(w, b.String())
 	return err
 }
+
+// Summary is the outcome and what it cost, in one line.
+func (res *Result) Summary() string {
+	return fmt.Sprintf("%s %s: %s, %d records, %d queries, %d referrals, %s on the wire",
+		plain(res.Name), typeName(res.Type), rcodeName(res.Rcode), len(res.Records()),
+		res.Cost.Queries, res.Cost.Referrals, millis(res.WireTime()))
+}
+
+// Records lists the answer in presentation format, without signatures, safe to
+// print.
+func (res *Result) Records() []string {
+	var out []string
+	for _, rr := range res.Answer {
+		if rr.Header().Rrtype != dns.TypeRRSIG || res.Type == dns.TypeRRSIG || res.Type == dns.TypeANY {
+			out = append(out, dnssec.Escape(strings.ReplaceAll(rr.String(), "\t", " ")))
+		}
+	}
+	return out
+}
+
+// TypeName is the type asked for, as zone files write it.
+func (res *Result) TypeName() string { return typeName(res.Type) }
+
+// NoRecords says that the lookup went well and there are no such records.
+func (res *Result) NoRecords() bool {
+	if res.Rcode != dns.RcodeSuccess {
+		return false
+	}
+	for _, rr := range res.Answer {
+		if t := rr.Header().Rrtype; t == res.Type || res.Type == dns.TypeANY {
+			return false
+		}
+	}
+	return true
+}
+
+// NXDomain says that the name, or what it is an alias of, does not exist.
+func (res *Result) NXDomain() bool { return res.Rcode == dns.RcodeNameError }
 
 // WireTime is the sum of the round-trip times of all hops.
 func (res *Result) WireTime() time.Duration {

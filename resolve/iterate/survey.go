@@ -20,23 +20,23 @@ import (
 // Level is one zone on the path of a lookup with all of its servers, each asked
 // the same question.
 type Level struct {
-	Zone    string
-	Name    string
-	Type    uint16
-	Servers []Witness
+	Zone    string    `json:"zone"`
+	Name    string    `json:"name"`
+	Type    uint16    `json:"type"`
+	Servers []Witness `json:"servers"`
 	// Differ says that servers that replied gave different replies.
-	Differ bool
+	Differ bool `json:"differ"`
 }
 
 // Witness is what one address of one server replied.
 type Witness struct {
-	Server string
-	Addr   netip.AddrPort
-	RTT    time.Duration
-	Reply  string // what it said, in one line, safe to print; the same for the same content
-	Err    string
-	Odd    bool // replied unlike the majority
-	Slow   bool // took more than twice the median, and over 20 ms more
+	Server string         `json:"server"`
+	Addr   netip.AddrPort `json:"address"`
+	RTT    time.Duration  `json:"rtt_ns"`
+	Reply  string         `json:"reply,omitempty"` // what it said, in one line, safe to print; the same for the same content
+	Err    string         `json:"error,omitempty"`
+	Odd    bool           `json:"differs"` // replied unlike the majority
+	Slow   bool           `json:"slow"`    // took more than twice the median, and over 20 ms more
 }
 
 // parallel is how many servers a survey asks at a time.

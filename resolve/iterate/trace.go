@@ -80,6 +80,7 @@ type ServersError struct {
 	Asked    int
 	Last     string // the last failure, safe to print
 	NoServer bool   // there was no address to ask at all
+	Silent   bool   // none of those asked replied at all
 	Err      error  // why the address of a server was not found, if that was it
 }
 
