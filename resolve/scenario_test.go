@@ -34,7 +34,7 @@ func TestScenario(t *testing.T) {
 
 // scenarioFloor is how many of the scenarios in the default folder must pass.
 // It only ever rises.
-const scenarioFloor = 93
+const scenarioFloor = 94
 
 // TestScenarioFloor is what continuous integration holds on to, while single
 // scenarios may still fail visibly in TestScenario.

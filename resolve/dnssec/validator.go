@@ -64,8 +64,9 @@ type Validator struct {
 }
 
 type memory struct {
-	mu    sync.Mutex
-	zones map[string]*zoneTrust
+	mu      sync.Mutex
+	zones   map[string]*zoneTrust
+	denials map[string]*denialMemory
 }
 
 // maxZones bounds what a Validator remembers.
@@ -77,7 +78,8 @@ const attempts = 3
 
 // NewValidator returns a Validator that fetches through fetch.
 func NewValidator(fetch Fetcher, o Options) *Validator {
-	v := &Validator{fetch: fetch, anchors: make(map[string]Anchor), memory: &memory{zones: make(map[string]*zoneTrust)}}
+	v := &Validator{fetch: fetch, anchors: make(map[string]Anchor), memory: &memory{
+		zones: make(map[string]*zoneTrust), denials: make(map[string]*denialMemory)}}
 	for _, a := range o.Anchors {
 		zone := dns.CanonicalName(a.Zone)
 		have := v.anchors[zone]
@@ -446,6 +448,8 @@ type denials struct {
 	nsec3   *nsec3Set
 	tooDear bool // NSEC3 beyond MaxIterations
 	expires time.Time
+	sets    []*RRset // what verified, and until when it may be kept
+	until   []time.Time
 }
 
 func (d *denials) either(a func() proof, b func() proof) proof {
@@ -509,6 +513,7 @@ func (v *Validator) denial(now time.Time, cur *zoneTrust, r *Response) (*denials
 		if set.Type != dns.TypeSOA && int(sig.Labels) < ownerLabels(set.Name) {
 			continue // a denial record is never a wildcard's expansion
 		}
+		d.sets, d.until = append(d.sets, set), append(d.until, expiry(now, set, sig))
 		for _, rr := range set.RRs {
 			switch rr := rr.(type) {
 			case *dns.NSEC:
@@ -642,6 +647,7 @@ func (v *Validator) positive(ctx context.Context, now time.Time, r *Response, se
 			Show(set.Name), Show(encloser), Show(set.Name))
 	default:
 		out.Expires = earliest(out.Expires, d.expires)
+		v.keepDenial(d, z.name, set, int(sig.Labels), out.Expires)
 		out.Reason += fmt.Sprintf("; it comes from the wildcard *.%s", Show(encloser))
 	}
 	return out
@@ -684,6 +690,7 @@ func (v *Validator) negative(ctx context.Context, now time.Time, r *Response) Ve
 		out.State, out.EDE = Insecure, int(dns.ExtendedErrorCodeUnsupportedNSEC3IterValue)
 		out.Reason = fmt.Sprintf("%s uses NSEC3 with more than %d iterations, so it counts as unsigned", Show(z.name), MaxIterations)
 	case p == proofSecure:
+		v.keepDenial(d, z.name, nil, 0, time.Time{})
 		out.Reason = fmt.Sprintf("%s proves by %s that %s", Show(z.name), d.kind(), what)
 	case p == proofInsecure:
 		out.State = Insecure

@@ -30,7 +30,8 @@
 //     contradicts them.
 //   - The delegation's lifetime is the parent's: a zone cannot prolong its own
 //     delegation.
-//   - A secure NXDOMAIN denies everything below it (RFC 8020).
+//   - A secure NXDOMAIN denies everything below it (RFC 8020), and verified NSEC
+//     and NSEC3 records deny every name in their spans (RFC 8198).
 //   - An answer that does not validate is asked for from other servers before it
 //     is called bogus.
 //

@@ -134,6 +134,45 @@ func TestHierarchy(t *testing.T) {
 	}
 }
 
+// TestProvedBefore: what one denial proved answers for its neighbours without
+// another query (RFC 8198), and what it did not prove is asked for.
+func TestProvedBefore(t *testing.T) {
+	_, o := hierarchy(t)
+	r := iterate.New(o)
+	ask := func(name string, typ uint16) *iterate.Result {
+		t.Helper()
+		res, err := r.Lookup(t.Context(), name, typ, iterate.LookupOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res
+	}
+	ask("nothing.example.com.", dns.TypeA) // between ns2 and old
+	ask("x.wild.example.com.", dns.TypeA)  // the wildcard
+	ask("www.example.com.", dns.TypeTXT)   // www has A and AAAA
+	for _, tt := range []struct {
+		name  string
+		typ   uint16
+		free  bool
+		rcode int
+		n     int
+	}{
+		{"nowhere.example.com.", dns.TypeMX, true, dns.RcodeNameError, 0},
+		{"a.b.nowhere.example.com.", dns.TypeA, true, dns.RcodeNameError, 0},
+		{"y.wild.example.com.", dns.TypeA, true, dns.RcodeSuccess, 1},
+		{"y.z.wild.example.com.", dns.TypeA, true, dns.RcodeSuccess, 1},
+		{"www.example.com.", dns.TypeSRV, true, dns.RcodeSuccess, 0},
+		{"www.example.com.", dns.TypeAAAA, false, dns.RcodeSuccess, 1},
+		{"mail.example.com.", dns.TypeA, false, dns.RcodeSuccess, 1},
+		{"www.unsigned.example.com.", dns.TypeA, false, dns.RcodeSuccess, 1},
+	} {
+		res := ask(tt.name, tt.typ)
+		if (res.Cost.Queries == 0) != tt.free || res.Rcode != tt.rcode || len(res.Records()) != tt.n {
+			t.Errorf("%s: %d queries, %s, %v", tt.name, res.Cost.Queries, dns.RcodeToString[res.Rcode], res.Records())
+		}
+	}
+}
+
 func TestLoopIsTold(t *testing.T) {
 	_, o := hierarchy(t)
 	_, err := iterate.New(o).Lookup(t.Context(), "loop.example.com.", dns.TypeA, iterate.LookupOptions{})

@@ -182,18 +182,20 @@ type Result struct {
 
 // lookup is the state of one lookup in progress.
 type lookup struct {
-	r         *Resolver
-	ctx       context.Context
-	now       time.Time
-	trace     *Trace
-	cost      Cost
-	nx        int        // name server names that turned out not to exist
-	stack     []question // what is being resolved for what
-	purpose   string
-	hops      []Hop
-	sentName  string
-	badCookie int
-	failedNS  map[question]bool // do not try twice within one lookup
+	r     *Resolver
+	ctx   context.Context
+	now   time.Time
+	trace *Trace
+	// validating says that secure denials seen before may answer.
+	validating bool
+	cost       Cost
+	nx         int        // name server names that turned out not to exist
+	stack      []question // what is being resolved for what
+	purpose    string
+	hops       []Hop
+	sentName   string
+	badCookie  int
+	failedNS   map[question]bool // do not try twice within one lookup
 }
 
 // maxDepth bounds lookups for the sake of lookups.
@@ -217,8 +219,9 @@ func (r *Resolver) Lookup(ctx context.Context, name string, typ uint16, o Lookup
 	if _, ok := dns.IsDomainName(name); !ok {
 		return res, fmt.Errorf("%q is not a domain name", dnssec.Escape(name))
 	}
+	l.validating = !r.opts.NoDNSSEC && !o.CheckingDisabled
 	steps, err := l.resolve(res.Name, typ, nil)
-	if !r.opts.NoDNSSEC && !o.CheckingDisabled && len(steps) > 0 {
+	if l.validating && len(steps) > 0 {
 		steps, res.Verdict, err = l.validate(res.Name, typ, steps, err)
 	}
 	res.assemble(steps)
@@ -339,6 +342,8 @@ func (l *lookup) resolve(name string, typ uint16, avoid map[question][]netip.Add
 		var steps []*step
 		if s := l.r.cache.lookup(l.now, q, rankAnswer); s != nil && len(avoid[q]) == 0 {
 			steps = []*step{s}
+		} else if s := l.synthesise(q); s != nil && len(avoid[q]) == 0 {
+			steps = []*step{s}
 		} else {
 			var err error
 			if steps, err = l.fetch(q, avoid[q]); err != nil {
@@ -362,6 +367,22 @@ func (l *lookup) resolve(name string, typ uint16, avoid map[question][]netip.Add
 		}
 		cur = lastTarget(steps)
 	}
+}
+
+// synthesise answers from what DNSSEC proved before (RFC 8198).
+func (l *lookup) synthesise(q question) *step {
+	if !l.validating {
+		return nil
+	}
+	r, v, ok := l.r.sharedValidator().Synthesise(l.now, q.name, q.typ)
+	if !ok {
+		return nil
+	}
+	s := &step{Response: *r, zone: v.Zone, rank: rankAuthority, stored: l.now, expires: v.Expires, verdict: v}
+	if r.Kind == dnssec.NXDomain {
+		s.rcode = dns.RcodeNameError
+	}
+	return s
 }
 
 // fetch asks from the closest known cut down, following referrals, until there
