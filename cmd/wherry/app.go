@@ -64,6 +64,7 @@ func newApp(io stdio) *cli.App {
 			lookupCommand(io),
 			echoCommand(io),
 			pingCommand(io),
+			labCommand(io),
 			demoCommand(io),
 		},
 		CustomAppHelpTemplate: appHelp + exitHelp(),
