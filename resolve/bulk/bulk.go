@@ -70,8 +70,9 @@ type Options struct {
 	Local netip.Addr
 
 	// Listen opens UDP sockets in place of package net's. They are used
-	// unconnected.
+	// unconnected. Dial opens connections for answers that do not fit.
 	Listen func(ctx context.Context, network, address string) (net.PacketConn, error)
+	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// Trace is told what happens, if not nil.
 	Trace *Trace

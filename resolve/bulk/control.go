@@ -34,15 +34,25 @@ type control struct {
 	hold     bool    // growth has stopped paying
 	before   float64 // window before the last growth
 	probeAt  int64   // when to try growth again
-	slow     bool    // a loss has ended the doubling
+	linear   bool    // a loss of our making has ended the doubling
 
-	// The loss period, longer than a round, as losses are learnt late.
-	lossStart  int64
-	ok, lost   int
-	floor      float64 // share of losses that does not depend on us
-	cutFrom    float64 // window before a series of cuts; 0 outside one
-	cutLoss    float64 // loss that led to the last cut
-	ignoreTill int64   // losses of queries sent before the last change of window tell nothing new
+	// Loss is counted by cohorts: the queries sent in a stretch of time, of
+	// which those unanswered a timeout after its end are lost. They are a
+	// ring, from the oldest not judged to the one being sent.
+	cohorts     [32]cohort
+	oldest, cur int
+
+	floor   float64 // share of losses that does not depend on us
+	cutFrom float64 // window before a series of cuts; 0 outside one
+	cutAt   int64   // cohorts begun before it tell nothing of the window after it
+	cutLoss float64 // what led to the last cut
+
+	wasLinear bool // before the series
+}
+
+type cohort struct {
+	start, end int64
+	sent, ok   int
 }
 
 const (
@@ -53,9 +63,11 @@ const (
 	rtoInitial = 1e9   // RFC 6298, 2.1, and what stub resolvers wait at least
 
 	roundLeast  = 8e6 // shorter rounds measure the scheduler
-	lossSamples = 64
-	lossMargin  = 0.03
+	cohortLeast = 50e6
+	cohortSent  = 100
+	lossMargin  = 0.02
 	floorMost   = 0.4 // a server that loses more than this is drowned or dead
+	cutTo       = 0.6
 	probeEvery  = 1e9
 )
 
@@ -72,11 +84,54 @@ func (c *control) rto() int64 {
 	return max(c.srtt+4*c.rttvar, rtoMin)
 }
 
-// answered tells of an answer at now that took rtt.
-func (c *control) answered(now, rtt int64) {
+// sent tells of a query sent at now.
+func (c *control) sent(now int64) {
+	k := &c.cohorts[c.cur]
+	if k.sent == 0 {
+		k.start = now
+	} else if now-k.start >= max(cohortLeast, 2*c.srtt) && k.sent >= cohortSent {
+		// With the ring full the last cohort goes on: nothing is forgotten.
+		if next := (c.cur + 1) % len(c.cohorts); next != c.oldest {
+			k.end = now
+			c.cur = next
+			k = &c.cohorts[next]
+			*k = cohort{start: now}
+		}
+	}
+	k.sent++
+	if c.oldest != c.cur && now >= c.cohorts[c.oldest].end+c.rto() {
+		k := c.cohorts[c.oldest]
+		c.oldest = (c.oldest + 1) % len(c.cohorts)
+		c.judge(now, k)
+	}
+}
+
+// cohort returns the cohort of a query sent at sent, or nil if it has been
+// judged.
+func (c *control) cohort(sent int64) *cohort {
+	for i := c.cur; ; i = (i + len(c.cohorts) - 1) % len(c.cohorts) {
+		if k := &c.cohorts[i]; sent >= k.start {
+			return k
+		}
+		if i == c.oldest {
+			return nil
+		}
+	}
+}
+
+// unsent takes back a sent: the answer is no longer wanted.
+func (c *control) unsent(sent int64) {
+	if k := c.cohort(sent); k != nil {
+		k.sent--
+	}
+}
+
+// answered tells of an answer at now to a query sent at sent.
+func (c *control) answered(now, sent int64) {
+	rtt := now - sent
 	if c.srtt == 0 {
 		c.srtt, c.rttvar, c.minRTT = rtt, rtt/2, rtt
-		c.roundStart, c.lossStart = now, now
+		c.roundStart = now
 	} else {
 		d := rtt - c.srtt
 		c.srtt += d / 8
@@ -86,36 +141,21 @@ func (c *control) answered(now, rtt int64) {
 		c.rttvar += (d - c.rttvar) / 4
 		c.minRTT = min(c.minRTT, rtt)
 	}
+	if k := c.cohort(sent); k != nil {
+		k.ok++
+	}
 	if c.roundOK == 0 || rtt < c.roundMin {
 		c.roundMin = rtt
 	}
 	c.roundOK++
-	c.ok++
 	if now-c.roundStart >= max(c.srtt, roundLeast) {
 		c.endRound(now)
-	}
-	c.judgeLoss(now)
-}
-
-// timedOut tells of silence at now for a query sent at sent.
-func (c *control) timedOut(now, sent int64) {
-	if sent < c.ignoreTill {
-		return
-	}
-	c.lost++
-	c.judgeLoss(now)
-}
-
-// late takes back a timedOut: the answer came after all.
-func (c *control) late() {
-	if c.lost > 0 {
-		c.lost--
 	}
 }
 
 func (c *control) endRound(now int64) {
 	rate := float64(c.roundOK) * 1e9 / float64(now-c.roundStart)
-	queued := c.roundMin > 2*c.minRTT+5e5
+	queued := c.roundMin-c.minRTT > c.minRTT/4+5e5
 	full := c.full
 	c.roundStart, c.roundOK, c.full = now, 0, false
 
@@ -139,8 +179,8 @@ func (c *control) endRound(now int64) {
 		return
 	}
 	c.rate, c.before = rate, c.window
-	if c.slow {
-		c.window += math.Max(8, c.window/8)
+	if c.linear {
+		c.window += math.Max(4, c.before/16)
 	} else {
 		c.window *= 2
 	}
@@ -148,34 +188,35 @@ func (c *control) endRound(now int64) {
 	c.grown, c.settling = true, true
 }
 
-func (c *control) judgeLoss(now int64) {
-	n := c.ok + c.lost
-	if n < lossSamples || now-c.lossStart < c.rto() {
+// judge looks at a cohort whose outcome is known.
+func (c *control) judge(now int64, k cohort) {
+	if k.start < c.cutAt || k.sent <= 0 {
 		return
 	}
-	share := float64(c.lost) / float64(n)
-	c.lossStart, c.ok, c.lost = now, 0, 0
-
-	sigma := math.Sqrt(c.floor * (1 - c.floor) / float64(n))
-	if share <= c.floor+lossMargin+2*sigma {
-		c.floor += (share - c.floor) / 4
+	n := float64(k.sent)
+	share := math.Max(0, 1-float64(k.ok)/n)
+	sigma := math.Sqrt(c.floor * (1 - c.floor) / n)
+	if share <= c.floor+lossMargin+3*sigma {
+		if share < c.floor {
+			c.floor += (share - c.floor) / 8
+		}
 		c.cutFrom = 0
 		return
 	}
-	c.slow = true
-	if c.cutFrom != 0 && share > 0.75*c.cutLoss && share <= floorMost {
-		c.floor = share
+	if c.cutFrom != 0 && share > cutTo*c.cutLoss && share <= floorMost {
+		// The cut changed nothing, so what is lost is lost elsewhere.
+		c.floor = (share + c.cutLoss) / 2
 		c.window, c.cutFrom = c.cutFrom, 0
-		c.ignoreTill = now
+		c.linear, c.cutAt = c.wasLinear, now
 		return
 	}
 	if c.cutFrom == 0 {
-		c.cutFrom = c.window
+		c.cutFrom, c.wasLinear = c.window, c.linear
 	}
-	c.cutLoss = share
-	c.window = math.Max(windowMin, c.window*0.6)
+	c.linear = true
+	c.cutLoss, c.cutAt = share, now
+	c.window = math.Max(windowMin, c.window*cutTo)
 	c.grown, c.settling, c.hold = false, false, false
-	c.ignoreTill = now
 }
 
 // bucket is a token bucket: rate queries a second, in bursts of what 10 ms

@@ -148,6 +148,7 @@ const (
 	silentAfter  = 15e9 // no answer for this long, and the server counts as silent
 	refusedAfter = 3e9  // or this long, if its host says that nobody is there
 	silentLeast  = 8    // unanswered attempts that it takes besides
+	refusedLeast = 3    // or refusals: many closed ports are told of as one
 	probeSilent  = 5e9
 	tcpTries     = 3
 )
@@ -328,6 +329,7 @@ func (e *engine) send(now int64, i int32, srv *server, sk *sock, tx *txBatch) {
 	s.id = r
 	sk.ids[r] = i + 1
 	srv.inflight++
+	srv.ctl.sent(now)
 	e.stats.Sent++
 	if s.attempts > 1 {
 		e.stats.Retries++
@@ -336,8 +338,9 @@ func (e *engine) send(now int64, i int32, srv *server, sk *sock, tx *txBatch) {
 		srv.firstSent = now
 	}
 	wait := srv.ctl.rto()
-	if s.attempts > 2 {
-		wait <<= min(s.attempts-2, 16)
+	if s.attempts > 3 {
+		// Chance alone seldom loses three in a row.
+		wait <<= min(s.attempts-3, 16)
 	}
 	e.wheel.arm(e.slots, i, now+min(wait, int64(e.opt.Timeout)))
 	bufsize := uint16(e.opt.BufSize)
@@ -395,15 +398,12 @@ func (e *engine) receive(now int64, sk *sock, from int32, pkt []byte, out *outbo
 		}
 	}
 	srv := e.servers[from]
-	e.heard(srv, now, now-sent)
-	if s.state == stateFlying && current {
-		srv.inflight--
-		e.wheel.disarm(e.slots, n-1)
-	} else {
-		// The answer came after we had stopped waiting for it: no loss.
-		srv.ctl.late()
-		e.release(n - 1)
+	e.heard(srv, now, sent)
+	if s.state == stateFlying && !current {
+		// The answer that is still awaited is not wanted any more.
+		e.servers[s.server].ctl.unsent(s.sent)
 	}
+	e.release(n - 1)
 	switch {
 	case tc:
 		e.stats.Truncated++
@@ -436,8 +436,8 @@ func (e *engine) bareError(now int64, i, from, asked int32, m message) {
 }
 
 // heard notes a sign of life.
-func (e *engine) heard(srv *server, now, rtt int64) {
-	srv.ctl.answered(now, rtt)
+func (e *engine) heard(srv *server, now, sent int64) {
+	srv.ctl.answered(now, sent)
 	srv.lastAnswer, srv.unanswered, srv.refused = now, 0, 0
 	if srv.silent {
 		srv.silent = false
@@ -540,7 +540,6 @@ func (e *engine) timedOut(now int64, i int32, out *outbox) {
 	}
 	srv := e.servers[s.server]
 	srv.inflight--
-	srv.ctl.timedOut(now, s.sent)
 	e.stats.Timeouts++
 	e.unanswered(srv, now)
 	if int(s.attempts) > e.opt.Retries || e.dead {
@@ -557,7 +556,7 @@ func (e *engine) unanswered(srv *server, now int64) {
 		return
 	}
 	quiet := now - max(srv.lastAnswer, srv.firstSent)
-	if quiet < refusedAfter || (quiet < silentAfter && srv.refused*2 < srv.unanswered) {
+	if quiet < refusedAfter || (quiet < silentAfter && srv.refused < refusedLeast) {
 		return
 	}
 	srv.silent, srv.probeAt = true, now+probeSilent
@@ -670,6 +669,7 @@ func (e *engine) takeStream(now int64, srv *server, out *outbox) (int32, bool) {
 		}
 	}
 	srv.inflight++
+	srv.ctl.sent(now)
 	e.stats.Sent++
 	if srv.firstSent == 0 {
 		srv.firstSent = now
@@ -688,7 +688,7 @@ func (e *engine) exchanged(now int64, i int32, pkt []byte, timeout, refused bool
 	if pkt != nil && len(pkt) >= headerLen && m.answersQuestion(s.wire(), s.qtype, e.opt.MixCase) {
 		if found, err := m.checkAnswers(headerLen+int(s.n)+4, s.qtype); err == nil {
 			e.stats.Received++
-			e.heard(srv, now, now-s.sent)
+			e.heard(srv, now, s.sent)
 			if !e.again(now, i, srv, m.rcode()) {
 				e.finish(i, out, pkt, found, now-s.sent, true)
 			}
@@ -700,7 +700,6 @@ func (e *engine) exchanged(now int64, i int32, pkt []byte, timeout, refused bool
 	}
 	if timeout {
 		e.stats.Timeouts++
-		srv.ctl.timedOut(now, s.sent)
 	}
 	if refused {
 		srv.refused++

@@ -42,6 +42,9 @@ type TCP struct {
 // 7766, 6.2.3 asks clients to close before the server has to.
 const tcpIdle = 5 * time.Second
 
+// tcpResend is how many connections a query is sent on at most.
+const tcpResend = 16
+
 var errConnClosed = errors.New("connection closed by the server")
 
 // Exchange implements [Exchanger].
@@ -49,16 +52,17 @@ func (t *TCP) Exchange(ctx context.Context, query []byte) ([]byte, error) {
 	if len(query) < headerLen || len(query) > 0xffff {
 		return nil, fmt.Errorf("asking %s over TCP: a query of %d octets", t.Addr, len(query))
 	}
-	for try := 0; ; try++ {
+	for try := 1; ; try++ {
 		c := t.get()
-		answer, fresh, err := c.exchange(ctx, query)
+		answer, err := c.exchange(ctx, query)
 		if err == nil {
 			return answer, nil
 		}
 		t.drop(c)
-		// An old connection may have been closed while the query was on its
-		// way, which is no fault of either side.
-		if fresh || try >= 1 || ctx.Err() != nil {
+		// A server may close a connection when it likes (RFC 7766, 6.2.4), some
+		// do so after every few answers, and the queries that are then on
+		// their way are to be sent again. Without any answer it is a failure.
+		if !c.useful() || try >= tcpResend || ctx.Err() != nil {
 			return nil, fmt.Errorf("asking %s over TCP: %w", t.Addr, err)
 		}
 	}
@@ -140,18 +144,25 @@ func (c *tcpConn) fail(err error) {
 	}
 }
 
+// useful reports whether there was an answer on the connection.
+func (c *tcpConn) useful() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.served > 0
+}
+
 // exchange sends the query under an ID of the connection's own and waits for
-// the answer. fresh reports that the connection had not served before.
-func (c *tcpConn) exchange(ctx context.Context, query []byte) (answer []byte, fresh bool, err error) {
+// the answer.
+func (c *tcpConn) exchange(ctx context.Context, query []byte) (answer []byte, err error) {
 	c.dial.Do(func() { c.open(ctx) })
 	c.mu.Lock()
 	if c.err != nil {
 		defer c.mu.Unlock()
-		return nil, c.served == 0, c.err
+		return nil, c.err
 	}
 	if len(c.waiting) >= 1<<12 {
 		defer c.mu.Unlock()
-		return nil, true, errors.New("too many queries on one connection")
+		return nil, errors.New("too many queries on one connection")
 	}
 	for c.waiting[c.nextID] != nil {
 		c.nextID++
@@ -160,7 +171,6 @@ func (c *tcpConn) exchange(ctx context.Context, query []byte) (answer []byte, fr
 	c.nextID++
 	ch := make(chan []byte, 1)
 	c.waiting[id] = ch
-	fresh = c.served == 0
 	c.conn.SetReadDeadline(time.Time{})
 	c.mu.Unlock()
 
@@ -176,20 +186,20 @@ func (c *tcpConn) exchange(ctx context.Context, query []byte) (answer []byte, fr
 	c.write.Unlock()
 	if err != nil {
 		c.fail(err)
-		return nil, fresh, err
+		return nil, err
 	}
 	select {
 	case answer = <-ch:
 		if answer == nil {
-			return nil, fresh, c.err // set before ch was closed
+			return nil, c.err // set before ch was closed
 		}
 		copy(answer, query[:2])
-		return answer, fresh, nil
+		return answer, nil
 	case <-ctx.Done():
 		c.mu.Lock()
 		delete(c.waiting, id)
 		c.mu.Unlock()
-		return nil, true, ctx.Err()
+		return nil, ctx.Err()
 	}
 }
 

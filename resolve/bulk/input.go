@@ -39,6 +39,7 @@ type input struct {
 	r       *bufio.Reader
 	qtype   uint16
 	done    *Done
+	keep    bool // keep every line's text: the names sent will differ from it
 	chunks  chan *chunk
 	free    chan *chunk
 	bytes   atomic.Int64
@@ -47,11 +48,12 @@ type input struct {
 	err     error        // valid once chunks is closed
 }
 
-func newInput(r io.Reader, qtype uint16, done *Done) *input {
+func newInput(r io.Reader, opt *Options) *input {
 	return &input{
 		r:      bufio.NewReaderSize(r, 64<<10),
-		qtype:  qtype,
-		done:   done,
+		qtype:  opt.Type,
+		done:   opt.Resume,
+		keep:   opt.MixCase,
 		chunks: make(chan *chunk, chunksAhead),
 		free:   make(chan *chunk, chunksAhead+2),
 	}
@@ -162,7 +164,7 @@ func (in *input) add(c *chunk, line uint64, text []byte, long bool) error {
 		var plain bool
 		c.arena, it.qtype, plain, it.bad = parseQuestion(c.arena, text, in.qtype)
 		it.n = len(c.arena) - it.off
-		if plain {
+		if plain && !in.keep {
 			c.items = append(c.items, it)
 			return nil
 		}

@@ -61,13 +61,12 @@ const (
 	tcpWorkers    = 32
 	pumpTick      = 5 * time.Millisecond
 	pumpIdle      = 100 * time.Millisecond
-	pumpShare     = 16 // queries from one socket before it is another's turn
 )
 
 func start(ctx context.Context, cancel context.CancelCauseFunc, list io.Reader, out io.Writer, opt *Options) (*run, error) {
 	r := &run{
 		ctx: ctx, cancel: cancel, opt: opt, start: time.Now(),
-		in:     newInput(list, opt.Type, opt.Resume),
+		in:     newInput(list, opt),
 		byAddr: make(map[netip.AddrPort]int32),
 		wake:   make(chan struct{}, 1),
 		done:   make(chan struct{}),
@@ -92,7 +91,7 @@ func start(ctx context.Context, cancel context.CancelCauseFunc, list io.Reader, 
 		}
 		st := &streams{srv: srv, ex: opt.Servers[srv.index].Exchanger, most: streamWorkers, work: sync.NewCond(&r.e.mu)}
 		if st.ex == nil {
-			st.own = &TCP{Addr: srv.addr}
+			st.own = &TCP{Addr: srv.addr, Dial: opt.Dial}
 			st.ex, st.most = st.own, tcpWorkers
 		}
 		r.streams = append(r.streams, st)
@@ -388,21 +387,33 @@ func (r *run) receiveLoop(sk *sock, us *udpSock) {
 			}
 			e.receive(now, sk, from, pkts[i].b, &h.out)
 		}
-		for {
-			e.fill(now, sk, h.tx, &h.out)
-			if !h.tx.full() {
-				break
-			}
-			e.mu.Unlock()
-			h.transmit(us)
-			e.mu.Lock()
-		}
+		r.refill(h, now)
 		r.wakeStreams()
 		idle := e.idle()
 		e.mu.Unlock()
-		h.transmit(us)
 		h.print()
 		r.settle(idle)
+	}
+}
+
+// refill sends all that may be sent, with the engine locked except while it is
+// being sent. It is every socket's turn to be the first to have what room there
+// is, whoever's answer made it: so all are used alike, and no repeat waits long
+// on a socket to which nothing comes.
+func (r *run) refill(h *hand, now int64) {
+	e := r.e
+	for idle := 0; idle < len(r.socks); {
+		e.turn = (e.turn + 1) % int32(len(r.socks))
+		us := r.socks[e.turn]
+		e.fill(now, e.socks[e.turn], h.tx, &h.out)
+		if len(h.tx.pkts) == 0 {
+			idle++
+			continue
+		}
+		idle = 0
+		e.mu.Unlock()
+		h.transmit(us)
+		e.mu.Lock()
 	}
 }
 
@@ -429,7 +440,6 @@ func (r *run) receiveFailed(sk *sock, err error) bool {
 // pumpLoop does all that no packet sets off.
 func (r *run) pumpLoop() {
 	h := r.hand()
-	h.tx.pkts = make([]txPacket, 0, pumpShare)
 	e := r.e
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -453,20 +463,7 @@ func (r *run) pumpLoop() {
 			}
 		}
 		again := h.out.full() && !h.out.blocked
-		for sent := true; sent; {
-			sent = false
-			for i, us := range r.socks {
-				e.fill(now, e.socks[i], h.tx, &h.out)
-				if len(h.tx.pkts) == 0 {
-					continue
-				}
-				sent = true
-				e.mu.Unlock()
-				h.transmit(us)
-				now = r.now()
-				e.mu.Lock()
-			}
-		}
+		r.refill(h, now)
 		for _, st := range r.streams {
 			if st.srv.exchange {
 				r.wakeStream(st)
