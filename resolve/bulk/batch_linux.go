@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -21,7 +22,8 @@ type udpSock struct {
 	conn      net.PacketConn
 	raw       syscall.RawConn // nil if the system's sockets are not what is below
 	connected bool
-	inet6     bool // addresses are struct sockaddr_in6
+	inet6     bool        // addresses are struct sockaddr_in6
+	segments  atomic.Bool // the kernel cuts a buffer into packets (UDP_SEGMENT)
 }
 
 func newUDPSock(conn net.PacketConn, connected bool) *udpSock {
@@ -39,6 +41,9 @@ func newUDPSock(conn net.PacketConn, connected bool) *udpSock {
 		_, s.inet6 = sa.(*unix.SockaddrInet6)
 		if err == nil {
 			s.raw = raw
+		}
+		if _, err := unix.GetsockoptInt(int(fd), unix.SOL_UDP, unix.UDP_SEGMENT); err == nil {
+			s.segments.Store(true)
 		}
 	})
 	return s
@@ -132,13 +137,25 @@ func sockaddr(sa *unix.RawSockaddrInet6) netip.AddrPort {
 
 // sender sends batches, each with one call where possible. It belongs to one
 // goroutine but may be used for any socket.
+//
+// Where the kernel can, a run of queries of one length to one server goes down
+// as one buffer, to be cut up at the end of the way: most of what a packet
+// costs is then paid once for the run. Lists tend to have such runs.
 type sender struct {
 	hdrs  [batchSize]mmsghdr
 	iovs  [batchSize]unix.Iovec
 	names [batchSize]unix.RawSockaddrInet6
+	ctls  [batchSize]segmentControl
 	call  func(fd uintptr) bool
 	at, n int
 	err   error
+}
+
+// segmentControl is a control message with a UDP_SEGMENT.
+type segmentControl struct {
+	hdr  unix.Cmsghdr
+	size uint16
+	_    [6]byte
 }
 
 func newSender() *sender {
@@ -146,6 +163,10 @@ func newSender() *sender {
 	for i := range s.hdrs {
 		s.hdrs[i].hdr.Iov = &s.iovs[i]
 		s.hdrs[i].hdr.SetIovlen(1)
+	}
+	for i := range s.ctls {
+		s.ctls[i].hdr.Level, s.ctls[i].hdr.Type = unix.SOL_UDP, unix.UDP_SEGMENT
+		s.ctls[i].hdr.SetLen(unix.CmsgLen(2))
 	}
 	s.call = s.sendmmsg
 	return s
@@ -174,17 +195,30 @@ func (s *sender) send(sock *udpSock, tx *txBatch) error {
 	if sock.raw == nil {
 		return sendEach(sock, tx)
 	}
-	for i, p := range tx.pkts {
-		s.iovs[i].Base = &tx.arena[p.off]
-		s.iovs[i].SetLen(p.n)
-		h := &s.hdrs[i].hdr
-		h.Name, h.Namelen = nil, 0
-		if !sock.connected {
-			h.Name = (*byte)(unsafe.Pointer(&s.names[i]))
-			h.Namelen = setSockaddr(&s.names[i], p.server.addr, sock.inet6)
+	segments := sock.segments.Load()
+	s.at, s.n = 0, 0
+	for i := 0; i < len(tx.pkts); s.n++ {
+		p := tx.pkts[i]
+		run := 1
+		for segments && i+run < len(tx.pkts) && tx.pkts[i+run].n == p.n && tx.pkts[i+run].server == p.server {
+			run++
 		}
+		s.iovs[s.n].Base = &tx.arena[p.off]
+		s.iovs[s.n].SetLen(run * p.n)
+		h := &s.hdrs[s.n].hdr
+		h.Name, h.Namelen, h.Control = nil, 0, nil
+		h.SetControllen(0)
+		if !sock.connected {
+			h.Name = (*byte)(unsafe.Pointer(&s.names[s.n]))
+			h.Namelen = setSockaddr(&s.names[s.n], p.server.addr, sock.inet6)
+		}
+		if run > 1 {
+			s.ctls[s.n].size = uint16(p.n)
+			h.Control = (*byte)(unsafe.Pointer(&s.ctls[s.n]))
+			h.SetControllen(unix.CmsgSpace(2))
+		}
+		i += run
 	}
-	s.at, s.n = 0, len(tx.pkts)
 	var last error
 	for retried := -1; s.at < s.n; {
 		s.err = nil
@@ -193,6 +227,11 @@ func (s *sender) send(sock *udpSock, tx *txBatch) error {
 		}
 		if s.err == nil {
 			break
+		}
+		if h := &s.hdrs[s.at].hdr; h.Control != nil && refusesSegments(s.err) {
+			// Some way out cannot do it, whatever the kernel said.
+			sock.segments.Store(false)
+			return s.send(sock, tx.after(h.Iov.Base))
 		}
 		last = s.err
 		// The error may be one that an earlier packet caused, such as a port
@@ -222,6 +261,12 @@ func setSockaddr(sa *unix.RawSockaddrInet6, to netip.AddrPort, inet6 bool) uint3
 		}
 	}
 	return unix.SizeofSockaddrInet6
+}
+
+// refusesSegments reports whether err may be for want of UDP_SEGMENT: EIO is
+// a device without checksum offload, EINVAL a path with too small an MTU.
+func refusesSegments(err error) bool {
+	return errors.Is(err, unix.EIO) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EMSGSIZE) || errors.Is(err, unix.EOPNOTSUPP)
 }
 
 func isRefused(err error) bool { return errors.Is(err, unix.ECONNREFUSED) }
