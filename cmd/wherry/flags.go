@@ -14,11 +14,11 @@ import (
 
 // Flags that send and receive share, with the same meaning at both.
 func meetingFlags() []cli.Flag {
-	return append(codeFlags(), []cli.Flag{
+	return append(append(codeFlags(), udpFlags()...), []cli.Flag{
 		&cli.StringFlag{Name: "listen", Usage: "wait for the other end on `ADDR`, as :7557 or 192.0.2.1:7557"},
 		&cli.BoolFlag{Name: "plain", Usage: "neither pairing nor encryption: for labs and trusted wires; both ends must say it"},
 		&cli.DurationFlag{Name: "timeout", Usage: "give up when nothing moves for `DUR`", Value: transfer.DefaultTimeout, DefaultText: transfer.DefaultTimeout.String()},
-		&cli.StringFlag{Name: "congestion", Usage: "the kernel's congestion control by `NAME`, as cubic or bbr"},
+		&cli.StringFlag{Name: "congestion", Usage: "congestion control by `NAME`: over TCP one of the kernel's, as cubic or bbr; over UDP model or cubic"},
 		&cli.BoolFlag{Name: "ipv4", Aliases: []string{"4"}, Usage: "use IPv4 only"},
 		&cli.BoolFlag{Name: "ipv6", Aliases: []string{"6"}, Usage: "use IPv6 only"},
 		&cli.StringFlag{Name: "source", Usage: "dial from the local address `IP`"},
@@ -50,7 +50,9 @@ func socketOptions(c *cli.Context) (o socket.Options, err error) {
 	case c.Bool("ipv6"):
 		o.Family = socket.IPv6
 	}
-	o.Congestion = c.String("congestion")
+	if !c.Bool("udp") {
+		o.Congestion = c.String("congestion")
+	}
 	if s := c.String("source"); s != "" {
 		hp, err := socket.ParseHostPort(s, 0)
 		ip, ok := hp.IP()

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/wherry-net/wherry/socket"
+	"github.com/wherry-net/wherry/socket/rudp"
+	"github.com/wherry-net/wherry/socket/rudp/arq"
 	"github.com/wherry-net/wherry/transfer"
 )
 
@@ -18,11 +20,13 @@ type measure struct {
 	known  bool // both readings are good
 	start  time.Time
 	cpu    time.Duration
+	udp    *rudp.Conn
+	stats  arq.Stats
 	rtts   []time.Duration // samples of the kernel's smoothed RTT
 }
 
 func startMeasure(conn net.Conn) *measure {
-	m := &measure{cpu: cpuTime(), start: time.Now()}
+	m := &measure{cpu: cpuTime(), start: time.Now(), udp: udpConn(conn)}
 	if c := kernelConn(conn); c != nil {
 		m.conn = c
 		m.before, m.known = c.TCPInfo()
@@ -56,6 +60,9 @@ func (m *measure) sample() {
 
 // stop takes the last reading.
 func (m *measure) stop() {
+	if m.udp != nil {
+		m.stats = m.udp.Stats()
+	}
 	if m.conn != nil && m.known {
 		m.after, m.known = m.conn.TCPInfo()
 		m.sample()
@@ -70,6 +77,9 @@ const cpuBusy = 0.85
 func (m *measure) limiter(sending bool, w transfer.Waited) string {
 	elapsed := time.Since(m.start) - w.Peer
 	load := socket.Load{Elapsed: elapsed, SourceWait: w.Disk, WriteWait: w.Network, CPU: cpuTime() - m.cpu, Processors: runtime.GOMAXPROCS(0)}
+	if sending && m.udp != nil {
+		return udpLimiter(m.stats)
+	}
 	if sending {
 		return socket.Explain(m.before, m.after, load).String()
 	}
@@ -81,4 +91,22 @@ func (m *measure) limiter(sending bool, w transfer.Waited) string {
 		return "disk"
 	}
 	return "the sender or the network"
+}
+
+// packets is what this end's packets came to.
+func (m *measure) packets() (sent, lost, retransmits int64) {
+	if m.udp != nil {
+		return int64(m.stats.PacketsSent), int64(m.stats.PacketsLost), int64(m.stats.Retransmits)
+	}
+	n := m.after.Retransmits - m.before.Retransmits
+	return m.after.SegmentsSent - m.before.SegmentsSent, n, n
+}
+
+// rtt is the spread of round-trip times.
+func (m *measure) rtt() rttSummary {
+	if m.udp == nil {
+		return summarise(m.rtts)
+	}
+	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+	return rttSummary{ms(m.stats.RTTMin), ms(m.stats.RTTMedian), ms(m.stats.RTTP99)}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/wherry-net/wherry/socket"
+	"github.com/wherry-net/wherry/socket/rudp"
 	"github.com/wherry-net/wherry/transfer/pairing"
 	"github.com/wherry-net/wherry/transfer/pairing/discover"
 )
@@ -30,6 +31,7 @@ type meeting struct {
 	keep    bool
 	timeout time.Duration
 	options socket.Options
+	udp     *rudp.Config // nil: TCP
 	code    pairing.Code // zero: none was given
 	keyLog  io.Writer
 	std     stdio
@@ -65,6 +67,9 @@ func meetingFrom(c *cli.Context, std stdio, p *printer, role pairing.Role, dialF
 	}
 	var err error
 	if m.options, err = socketOptions(c); err != nil {
+		return nil, err
+	}
+	if m.udp, err = udpConfig(c, m.options); err != nil {
 		return nil, err
 	}
 	if m.code, err = givenCode(c, std); err != nil {
@@ -106,6 +111,34 @@ type waiter interface {
 	Close() error
 }
 
+// waiterListener is a waiter that pairing can take over.
+type waiterListener interface{ NetListener() net.Listener }
+
+// bind opens the listening socket.
+func (m *meeting) bind(ctx context.Context, address string) (waiter, error) {
+	if m.udp != nil {
+		ln, err := rudp.Listen(ctx, "udp"+familySuffix(m.options.Family), address, *m.udp)
+		if err != nil {
+			return nil, fmt.Errorf("listen on %s over UDP: %w", address, err)
+		}
+		return udpWaiter{ln}, nil
+	}
+	ln, err := socket.Listen(ctx, address, m.options)
+	if err != nil {
+		return nil, err
+	}
+	return plainWaiter{ln}, nil
+}
+
+func familySuffix(f socket.Family) string {
+	if f == socket.AnyFamily {
+		return ""
+	}
+	return fmt.Sprint(int(f))
+}
+
+func (w udpWaiter) NetListener() net.Listener { return w.Listener }
+
 type plainWaiter struct{ *socket.Listener }
 
 func (w plainWaiter) AcceptContext(ctx context.Context) (net.Conn, error) { return w.Accept(ctx) }
@@ -116,13 +149,13 @@ func (m *meeting) open(ctx context.Context) (waiter, error) {
 	if address == "" {
 		address = ":0"
 	}
-	ln, err := socket.Listen(ctx, address, m.options)
+	ln, err := m.bind(ctx, address)
 	if err != nil {
 		return nil, err
 	}
 	if m.plain {
 		m.p.listening(ln.Addr().String())
-		return plainWaiter{ln}, nil
+		return ln, nil
 	}
 	closers := []func() error{}
 	fail := func(err error) (waiter, error) {
@@ -135,7 +168,7 @@ func (m *meeting) open(ctx context.Context) (waiter, error) {
 	ours := m.code.IsZero()
 	number := m.code.Number()
 	if m.listen == "" {
-		ad, err := discover.Advertise(ctx, discover.Offer{Number: number, Port: portOf(ln.Addr())}, discover.Config{})
+		ad, err := discover.Advertise(ctx, discover.Offer{Number: number, Port: portOf(ln.Addr()), Transport: ln.Addr().Network()}, discover.Config{})
 		if err != nil {
 			return fail(fmt.Errorf("offer on the local network: %w", err))
 		}
@@ -158,7 +191,7 @@ func (m *meeting) open(ctx context.Context) (waiter, error) {
 			m.p.Warn(peer.String(), "did not pair: "+err.Error())
 		}
 	}}
-	pl, err := pairing.NewListener(ln.NetListener(), m.code, cfg)
+	pl, err := pairing.NewListener(ln.(waiterListener).NetListener(), m.code, cfg)
 	if err != nil {
 		return fail(err)
 	}
@@ -183,8 +216,11 @@ func (w *pairedWaiter) Close() error {
 }
 
 func portOf(a net.Addr) uint16 {
-	if t, ok := a.(*net.TCPAddr); ok {
-		return uint16(t.Port)
+	switch a := a.(type) {
+	case *net.TCPAddr:
+		return uint16(a.Port)
+	case *net.UDPAddr:
+		return uint16(a.Port)
 	}
 	return 0
 }
@@ -197,12 +233,20 @@ func (m *meeting) dialPeer(ctx context.Context) (net.Conn, error) {
 			return nil, err
 		}
 	}
-	d := socket.Dialer{Options: m.options, Timeout: min(m.timeout, dialTimeout)}
-	conn, err := d.DialContext(ctx, "tcp", m.dial)
+	conn, err := m.connect(ctx, m.dial, m.udp)
 	if err != nil || m.plain {
 		return conn, err
 	}
 	return m.pair(ctx, conn)
+}
+
+// connect dials over the transport that was chosen: udp is nil for TCP.
+func (m *meeting) connect(ctx context.Context, address string, udp *rudp.Config) (net.Conn, error) {
+	if udp != nil {
+		return dialUDP(ctx, address, m.options, *udp)
+	}
+	d := socket.Dialer{Options: m.options, Timeout: min(m.timeout, dialTimeout)}
+	return d.DialContext(ctx, "tcp", address)
 }
 
 // pair never returns a nil *pairing.Conn inside a net.Conn.
@@ -269,11 +313,20 @@ func (m *meeting) find(ctx context.Context) (net.Conn, error) {
 	return nil, fmt.Errorf("offer %d: %w", m.code.Number(), discover.ErrNotFound)
 }
 
+func (m *meeting) transport() string {
+	if m.udp != nil {
+		return "udp"
+	}
+	return "tcp"
+}
+
 func (m *meeting) dialOffer(ctx context.Context, offer discover.Candidate) (net.Conn, error) {
-	d := socket.Dialer{Options: m.options, Timeout: min(m.timeout, dialTimeout)}
+	if over := m.transport(); offer.Transport != over {
+		return nil, withHint(fmt.Errorf("the offer is over %s, this end was told %s", offer.Transport, over), "give --udp on both ends, or on neither")
+	}
 	var last error
 	for _, addr := range offer.Addrs {
-		conn, err := d.DialContext(ctx, "tcp", addr.String())
+		conn, err := m.connect(ctx, addr.String(), m.udp)
 		if err == nil {
 			return conn, nil
 		}

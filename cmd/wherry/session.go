@@ -16,11 +16,12 @@ import (
 // A session shows one transfer: it turns what the transfer package tells into
 // events, a bar and a summary.
 type session struct {
-	p       *printer
-	role    string // "send" or "receive"
-	sealed  bool   // paired and encrypted
-	verb    string
-	measure *measure
+	p         *printer
+	role      string // "send" or "receive"
+	sealed    bool   // paired and encrypted
+	transport string // "tcp" or "udp"
+	verb      string
+	measure   *measure
 
 	mu      sync.Mutex
 	started time.Time
@@ -77,14 +78,22 @@ func newSession(p *printer, role string, conn net.Conn) *session {
 		verb = "receiving"
 	}
 	_, sealed := conn.(*pairing.Conn)
-	return &session{p: p, role: role, sealed: sealed, verb: verb, measure: startMeasure(conn), started: time.Now()}
+	return &session{p: p, role: role, sealed: sealed, transport: transportOf(conn), verb: verb, measure: startMeasure(conn), started: time.Now()}
+}
+
+// arq is the name of the protocol that retransmits.
+func (s *session) arq() string {
+	if s.transport == "udp" {
+		return "model"
+	}
+	return "kernel"
 }
 
 // trace is what the transfer calls.
 func (s *session) trace() *transfer.Trace {
 	return &transfer.Trace{
 		Connected: func(peer string) {
-			s.p.Event(startEvent{"start", s.role, peer, "tcp", s.sealed})
+			s.p.Event(startEvent{"start", s.role, peer, s.transport, s.sealed})
 			s.p.Say("connected to %s", peer)
 			if s.role == "send" {
 				s.p.Say("waiting for the receiver to accept")
@@ -130,18 +139,17 @@ func (s *session) done(r transfer.Result, err error) error {
 	}
 	limiter := s.measure.limiter(s.role == "send", r.Waited)
 	m := s.measure
+	sent, lost, retransmits := m.packets()
 	moving := r.Elapsed - r.Waited.Peer
 	bps := 0.0
 	if moving > 0 {
 		bps = float64(r.Moved) * 8 / moving.Seconds()
 	}
 	s.p.Event(doneEvent{
-		Event: "done", Role: s.role, Peer: r.Peer, Transport: "tcp", ARQ: "kernel", Encrypted: s.sealed, Files: r.Files, Bytes: r.Bytes,
+		Event: "done", Role: s.role, Peer: r.Peer, Transport: s.transport, ARQ: s.arq(), Encrypted: s.sealed, Files: r.Files, Bytes: r.Bytes,
 		Seconds: r.Elapsed.Seconds(), GoodputBPS: bps, Resumed: r.Resumed,
-		PacketsSent: m.after.SegmentsSent - m.before.SegmentsSent,
-		PacketsLost: m.after.Retransmits - m.before.Retransmits,
-		Retransmits: m.after.Retransmits - m.before.Retransmits,
-		RTT:         summarise(m.rtts), Limiter: limiter, Skipped: r.Skipped, Failed: r.Failed,
+		PacketsSent: sent, PacketsLost: lost, Retransmits: retransmits,
+		RTT: m.rtt(), Limiter: limiter, Skipped: r.Skipped, Failed: r.Failed,
 	})
 	verb := "sent"
 	if s.role == "receive" {
@@ -155,8 +163,8 @@ func (s *session) done(r transfer.Result, err error) error {
 	if r.Resumed > 0 {
 		s.p.Say("%s of it was here already (%s unchanged)", formatBytes(r.Resumed), count(r.Had, "file"))
 	}
-	if n := m.after.Retransmits - m.before.Retransmits; m.known && n > 0 {
-		s.p.Say("%s retransmitted, RTT %s", count(int(n), "segment"), formatDuration(m.after.RTT))
+	if retransmits > 0 {
+		s.p.Say("%s sent, %d lost, %d retransmitted; RTT %.3g ms (median)", count(int(sent), "packet"), lost, retransmits, m.rtt().Median)
 	}
 	if r.Skipped > 0 {
 		s.p.Say("%s skipped", count(r.Skipped, "entry"))

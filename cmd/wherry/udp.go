@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/wherry-net/wherry/socket"
+	"github.com/wherry-net/wherry/socket/netem"
+	"github.com/wherry-net/wherry/socket/rudp"
+	"github.com/wherry-net/wherry/socket/rudp/arq"
+	"github.com/wherry-net/wherry/socket/units"
+)
+
+// udpFlags choose reliable UDP and what it does; the impairments are of what
+// this end sends.
+func udpFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "udp", Usage: "go over UDP with our own sequence numbers, windows and retransmission; both ends must say it"},
+		&cli.StringFlag{Name: "arq", Usage: "the UDP protocol by `NAME`: model", Value: "model"},
+		&cli.IntFlag{Name: "payload", Usage: "UDP: datagrams of at most `BYTES` (default: found by probing the path)"},
+		&cli.StringFlag{Name: "loss", Usage: "UDP: lose this share of what this end sends, as `P` 1%"},
+		&cli.StringFlag{Name: "delay", Usage: "UDP: deliver `D` later, as 25ms"},
+		&cli.StringFlag{Name: "jitter", Usage: "UDP: vary the delay by `D`"},
+		&cli.StringFlag{Name: "reorder", Usage: "UDP: deliver this share `P` out of turn"},
+		&cli.StringFlag{Name: "duplicate", Usage: "UDP: deliver this share `P` twice"},
+		&cli.StringFlag{Name: "corrupt", Usage: "UDP: flip a bit in this share `P`"},
+		&cli.StringFlag{Name: "bandwidth", Usage: "UDP: put a bottleneck of `RATE` in the way, as 10Mbit"},
+		&cli.StringFlag{Name: "queue", Usage: "UDP: the bottleneck's queue in `BYTES`, as 64KiB"},
+		&cli.Uint64Flag{Name: "seed", Usage: "UDP: draw impairments from seed `N`; the same seed loses the same packets"},
+	}
+}
+
+// udpConfig reads the flags above; nil without --udp.
+func udpConfig(c *cli.Context, o socket.Options) (*rudp.Config, error) {
+	link, err := impairments(c)
+	if err != nil {
+		return nil, err
+	}
+	if !c.Bool("udp") {
+		for _, name := range []string{"arq", "payload", "loss", "delay", "jitter", "reorder", "duplicate", "corrupt", "bandwidth", "queue", "seed"} {
+			if c.IsSet(name) {
+				return nil, usagef("--%s is for UDP", name).hint("add --udp on both ends")
+			}
+		}
+		return nil, nil
+	}
+	if name := c.String("arq"); name != "model" {
+		return nil, usagef("--arq knows model, not %s", quoteArg(name))
+	}
+	cfg := &rudp.Config{Local: o.Source}
+	switch name := c.String("congestion"); name {
+	case "", "model":
+	case "cubic":
+		cfg.Engine.Congestion = arq.Cubic
+	case "fixed":
+		return nil, usagef("--congestion fixed needs --rate, which is not there yet")
+	default:
+		return nil, usagef("--congestion is model or cubic with --udp, not %s", quoteArg(name))
+	}
+	if n := c.Int("payload"); n != 0 {
+		if n < arq.MinDatagram || n > arq.MaxDatagram {
+			return nil, usagef("--payload must be %d to %d bytes, not %d", arq.MinDatagram, arq.MaxDatagram, n)
+		}
+		cfg.Engine.MaxDatagram, cfg.Engine.NoDiscovery = n, true
+	}
+	cfg.Engine.IdleTimeout = c.Duration("timeout")
+	cfg.Engine.HandshakeTimeout = min(c.Duration("timeout"), dialTimeout)
+	cfg.Socket.RecvBuffer, cfg.Socket.SendBuffer = o.ReceiveBuffer, o.SendBuffer
+	if link.Impairs() {
+		cfg.Socket.Impair = link
+	}
+	o.Congestion = "" // named a controller of ours, not the kernel's
+	cfg.Socket.Control = o.Control
+	return cfg, nil
+}
+
+// impairments reads what is to happen to what this end sends.
+func impairments(c *cli.Context) (*netem.Config, error) {
+	link := &netem.Config{Seed: c.Uint64("seed"), Overhead: 28}
+	for _, f := range []struct {
+		name string
+		set  func(string) error
+	}{
+		{"loss", probability(&link.Loss)},
+		{"reorder", probability(&link.Reorder)},
+		{"duplicate", probability(&link.Duplicate)},
+		{"corrupt", probability(&link.Corrupt)},
+		{"delay", duration(&link.Delay)},
+		{"jitter", duration(&link.Jitter)},
+		{"bandwidth", func(s string) (err error) { link.Rate, err = units.ParseRate(s); return err }},
+		{"queue", func(s string) (err error) { link.Queue, err = units.ParseSize(s); return err }},
+	} {
+		if s := c.String(f.name); s != "" {
+			if err := f.set(s); err != nil {
+				return nil, usagef("--%s: %w", f.name, err)
+			}
+		}
+	}
+	if err := link.Validate(); err != nil {
+		return nil, usagef("--%w", err)
+	}
+	return link, nil
+}
+
+func probability(p *units.Probability) func(string) error {
+	return func(s string) (err error) { *p, err = units.ParseProbability(s); return err }
+}
+
+func duration(d *time.Duration) func(string) error {
+	return func(s string) (err error) { *d, err = units.ParseDuration(s); return err }
+}
+
+// dialUDP connects to address over reliable UDP.
+func dialUDP(ctx context.Context, address string, o socket.Options, cfg rudp.Config) (net.Conn, error) {
+	// The kernel chooses among a host's addresses by its routes: connecting a
+	// UDP socket sends nothing.
+	o.Congestion = ""
+	d := socket.Dialer{Options: o}
+	probe, err := d.DialContext(ctx, "udp", address)
+	if err != nil {
+		return nil, err
+	}
+	peer := probe.RemoteAddr().(*net.UDPAddr).AddrPort()
+	probe.Close()
+	conn, err := rudp.Dial(ctx, peer, cfg)
+	if err != nil {
+		if kind := socket.Kind(err); kind != nil {
+			err = fmt.Errorf("connect to %s over UDP: %w", peer, kind)
+			if kind == socket.ErrRefused {
+				err = withHint(err, "is the other end listening there, with --udp as well?")
+			}
+		}
+		return nil, err
+	}
+	return conn, nil
+}
+
+// udpWaiter is a reliable UDP listener.
+type udpWaiter struct{ *rudp.Listener }
+
+func (w udpWaiter) AcceptContext(ctx context.Context) (net.Conn, error) {
+	c, err := w.Listener.AcceptContext(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// udpConn finds the reliable UDP connection below encryption.
+func udpConn(conn net.Conn) *rudp.Conn {
+	for {
+		switch c := conn.(type) {
+		case *rudp.Conn:
+			return c
+		case interface{ NetConn() net.Conn }:
+			conn = c.NetConn()
+		default:
+			return nil
+		}
+	}
+}
+
+// udpLimiter is what held the sender back the longest, with its share.
+func udpLimiter(s arq.Stats) string {
+	names := map[arq.Limiter]string{
+		arq.LimitApp: "source", arq.LimitRwnd: "receive window", arq.LimitCwnd: "congestion window",
+		arq.LimitPacing: "pacing", arq.LimitHost: "cpu",
+	}
+	var total, most time.Duration
+	which := arq.LimitApp
+	for i, d := range s.Limited {
+		total += d
+		if d > most {
+			most, which = d, arq.Limiter(i)
+		}
+	}
+	if total == 0 {
+		return "unknown"
+	}
+	return fmt.Sprintf("%s %d%%", names[which], 100*most/total)
+}
+
+// transportOf is the word for a connection's transport in events.
+func transportOf(conn net.Conn) string {
+	if strings.HasPrefix(conn.LocalAddr().Network(), "udp") {
+		return "udp"
+	}
+	return "tcp"
+}
