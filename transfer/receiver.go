@@ -131,7 +131,7 @@ func (r *receiver) run(ctx context.Context) error {
 	}
 	if _, err := r.link.open(ours); err != nil {
 		if cause := reason(ctx); cause != nil {
-			return cause
+			err = cause
 		}
 		r.link.goodbye(err)
 		return err
