@@ -300,7 +300,10 @@ func (f *feeder) stream(ctx context.Context, j job, e *Entry, b *batch) error {
 		start := len(b.frames)
 		frames := append(b.frames, make([]byte, frameHeader+dataHeader+treehash.GroupSize)...)
 		content := frames[start+frameHeader+dataHeader:]
-		n, err := io.ReadFull(in, content)
+		n, err := readPipe(ctx, in, content)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 			f.fail(j, size, err, b)
 			return nil
@@ -338,6 +341,27 @@ func (f *feeder) stream(ctx context.Context, j job, e *Entry, b *batch) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
+	}
+}
+
+// readPipe fills p from a pipe, or gives up when ctx ends. A read of a pipe
+// cannot be interrupted, so then it is left behind, and with it p, which nobody
+// may use again.
+func readPipe(ctx context.Context, in io.Reader, p []byte) (int, error) {
+	type result struct {
+		n   int
+		err error
+	}
+	got := make(chan result, 1)
+	go func() {
+		n, err := io.ReadFull(in, p)
+		got <- result{n, err}
+	}()
+	select {
+	case r := <-got:
+		return r.n, r.err
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
 	}
 }
 

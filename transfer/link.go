@@ -28,8 +28,13 @@ type link struct {
 
 	wmu       sync.Mutex
 	lastWrite atomic.Int64 // UnixNano; what the pinger looks at
-	closed    atomic.Bool
+	closing   atomic.Bool  // goodbye has begun: only moments are left
+	bye       sync.Once
 }
+
+// parting bounds how long goodbye may take: an interrupted end has to be gone
+// within a second.
+const parting = 500 * time.Millisecond
 
 const readBuffer = 256 << 10
 
@@ -47,6 +52,9 @@ type silenceReader struct{ l *link }
 
 func (s silenceReader) Read(p []byte) (int, error) {
 	_ = s.l.conn.SetReadDeadline(time.Now().Add(s.l.timeout))
+	if s.l.closing.Load() { // this may have overwritten goodbye's deadline just now
+		_ = s.l.conn.SetReadDeadline(time.Now().Add(parting))
+	}
 	return s.l.conn.Read(p)
 }
 
@@ -56,7 +64,7 @@ func (l *link) write(bufs ...[]byte) error {
 	defer l.wmu.Unlock()
 	// A peer may be busy (its disk flushes) and still be alive, which its pings
 	// show and the reading side watches; so writing is given longer than silence.
-	_ = l.conn.SetWriteDeadline(time.Now().Add(4 * l.timeout))
+	l.writeBy(time.Now().Add(4 * l.timeout))
 	for _, b := range bufs {
 		if _, err := l.conn.Write(b); err != nil {
 			return l.explain("sending to", err)
@@ -64,6 +72,14 @@ func (l *link) write(bufs ...[]byte) error {
 	}
 	l.lastWrite.Store(time.Now().UnixNano())
 	return nil
+}
+
+// writeBy sets the deadline of the next write, which goodbye may shorten.
+func (l *link) writeBy(deadline time.Time) {
+	_ = l.conn.SetWriteDeadline(deadline)
+	if l.closing.Load() { // this may have overwritten goodbye's deadline just now
+		_ = l.conn.SetWriteDeadline(time.Now().Add(parting))
+	}
 }
 
 // frame sends one frame with a short payload.
@@ -145,7 +161,7 @@ func (l *link) keepAlive(ctx context.Context) {
 				continue
 			}
 			if l.wmu.TryLock() { // else something is being sent right now
-				_ = l.conn.SetWriteDeadline(now.Add(l.timeout))
+				l.writeBy(now.Add(l.timeout))
 				_, _ = l.conn.Write(ping) // the reading side tells of a lost connection
 				l.wmu.Unlock()
 			}
@@ -156,14 +172,14 @@ func (l *link) keepAlive(ctx context.Context) {
 // goodbye closes the connection so that the peer gets all that was written: it
 // ends the sending half and waits a moment for the peer to close too, since
 // closing with unread bytes would reset the connection and destroy what is on
-// its way. If err is not nil, the peer is told of it first.
-func (l *link) goodbye(err error) {
-	if l.closed.Swap(true) {
-		return
-	}
+// its way. If err is not nil, the peer is told of it first. Whoever calls it
+// later waits until it is over, lest the connection be closed under it.
+func (l *link) goodbye(err error) { l.bye.Do(func() { l.part(err) }) }
+
+func (l *link) part(err error) {
+	l.closing.Store(true)
 	defer l.conn.Close()
-	deadline := time.Now().Add(500 * time.Millisecond)
-	_ = l.conn.SetDeadline(deadline) // also frees the lock from a blocked writer
+	_ = l.conn.SetDeadline(time.Now().Add(parting)) // also frees the lock from a blocked writer
 	if err != nil && !lost(err) {
 		l.wmu.Lock()
 		_, werr := l.conn.Write(appendFrame(nil, frameError, encodeError(err)))

@@ -12,11 +12,14 @@ import (
 // written cannot be taken back, so a reader must look at the exit code before it
 // trusts the bytes.
 type pipeLander struct {
-	w io.Writer
+	w    io.Writer
+	done <-chan struct{} // the transfer's end: a write that blocks is left behind
 
 	mu   sync.Mutex
 	next int64
 }
+
+var errStopped = errors.New("the transfer ended while the output was blocked")
 
 var errOrder = errors.New("content came out of order")
 
@@ -40,7 +43,18 @@ func (l *pipeLander) writeAt(p []byte, offset int64) error {
 	if offset != l.next {
 		return errOrder
 	}
-	n, err := l.w.Write(p)
-	l.next += int64(n)
-	return err
+	// A pipe that nobody reads blocks, and a write of it cannot be interrupted.
+	written := make(chan error, 1)
+	go func() {
+		_, err := l.w.Write(p)
+		written <- err
+	}()
+	select {
+	case err := <-written:
+		l.next += int64(len(p))
+		return err
+	case <-l.done:
+		l.next = -1 // nothing may follow what is half written
+		return errStopped
+	}
 }

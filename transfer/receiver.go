@@ -131,7 +131,7 @@ func (r *receiver) run(ctx context.Context) error {
 	}
 	if _, err := r.link.open(ours); err != nil {
 		if cause := reason(ctx); cause != nil {
-			return cause
+			err = cause
 		}
 		r.link.goodbye(err)
 		return err
@@ -150,7 +150,7 @@ func (r *receiver) run(ctx context.Context) error {
 	r.commit = make(chan finished, maxCommit)
 	r.plan = make(chan planned, 64)
 	if r.o.Output != nil {
-		r.landing = &pipeLander{w: r.o.Output}
+		r.landing = &pipeLander{w: r.o.Output, done: ctx.Done()}
 	} else {
 		r.landing = newDiskLander(r.o.Dir, !r.o.NoSync)
 	}
@@ -370,7 +370,7 @@ func (r *receiver) land(ctx context.Context) error {
 				}
 			}
 		}
-		if p.buf != nil {
+		if p.buf != nil && ctx.Err() == nil { // else a blocked write may still hold it
 			r.free <- p.buf[:0]
 		}
 	}

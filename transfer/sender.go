@@ -79,7 +79,9 @@ func (s *sender) run(ctx context.Context) error {
 	_, _ = rand.Read(ours.Session[:])
 	theirs, err := s.link.open(ours)
 	if err != nil {
-		return s.ended(ctx, err)
+		err = s.ended(ctx, err)
+		s.link.goodbye(err)
+		return err
 	}
 	s.start = time.Now()
 	s.result.Peer = s.link.conn.RemoteAddr().String()
@@ -115,9 +117,8 @@ func (s *sender) run(ctx context.Context) error {
 	// lost connection.
 	if err != nil && (!lost(err) || ctx.Err() == nil) {
 		cancel(err)
-	} else if err == nil {
-		s.link.goodbye(nil)
 	}
+	s.link.goodbye(s.ended(ctx, err))
 	s.feeder.stop()
 	cancel(err)
 	wg.Wait()

@@ -141,6 +141,9 @@ var failureRules = []rule{
 // classify finds the rule for err.
 func classify(err error) failure {
 	f := failure{code: exitFailure, kind: "failure", message: oneLine(err)}
+	if errors.Is(err, context.Canceled) && f.message == context.Canceled.Error() {
+		f.message = "interrupted"
+	}
 	for _, r := range slices.Concat(lookupRules, failureRules) {
 		if r.match(err) {
 			f.code, f.kind, f.hint = r.code, r.kind, r.hint

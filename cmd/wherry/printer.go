@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"sync"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/wherry-net/wherry/socket/safetext"
@@ -71,9 +73,10 @@ func (p *printer) Event(v any) {
 	if err != nil {
 		b = []byte(`{"event":"error","kind":"failure","message":"an event could not be encoded"}`)
 	}
+	b = append(asciiJSON(b), '\n')
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	_, _ = p.io.Out.Write(append(b, '\n'))
+	_, _ = p.io.Out.Write(b)
 }
 
 // Error prints a failure; --quiet does not silence it.
@@ -109,6 +112,28 @@ type warningEvent struct {
 	Event   string `json:"event"`
 	Path    string `json:"path"`
 	Message string `json:"message"`
+}
+
+// asciiJSON writes what is not ASCII in b, which is JSON, as \u escapes: JSON
+// leaves DEL, C1 and bidirectional controls as they are, and a terminal would
+// obey them.
+func asciiJSON(b []byte) []byte {
+	if !bytes.ContainsFunc(b, func(r rune) bool { return r >= 0x7f }) {
+		return b
+	}
+	out := make([]byte, 0, len(b)+32)
+	for _, r := range string(b) {
+		switch {
+		case r < 0x7f:
+			out = append(out, byte(r))
+		case r < 0x10000:
+			out = fmt.Appendf(out, `\u%04x`, r)
+		default:
+			high, low := utf16.EncodeRune(r)
+			out = fmt.Appendf(out, `\u%04x\u%04x`, high, low)
+		}
+	}
+	return out
 }
 
 // jsonName is a file name as JSON can carry it. JSON escapes control characters

@@ -1,0 +1,108 @@
+// Package transfer sends and receives files and trees over any [net.Conn].
+//
+// One end calls [Send] with a [Source], the other [Receive] with a directory; who
+// dialed and who listened does not matter, nor whether the connection is TCP,
+// reliable UDP or a paired and encrypted one (package transfer/pairing).
+//
+//	src, err := transfer.NewSource([]string{"photos", "notes.txt"}, transfer.SourceOptions{})
+//	result, err := transfer.Send(ctx, conn, src, transfer.SendOptions{})
+//
+//	dir, err := os.OpenRoot("inbox")
+//	result, err := transfer.Receive(ctx, conn, transfer.ReceiveOptions{Dir: dir})
+//
+// Send returns without error only when the receiver has reported every file to
+// be on its disk, under its final name, with the BLAKE3 digest that the sender
+// computed while it read the file.
+//
+// # What is copied
+//
+// Files with their content, permission bits and modification times; directories,
+// empty ones too; symbolic links that stay inside their own tree. Names are
+// copied byte for byte. Setuid, setgid and sticky bits, owners, extended
+// attributes and hard links are not. Devices, sockets, FIFOs and links that lead
+// out of their tree are left out, with a warning that counts. A directory given
+// as "a/b" arrives as "b".
+//
+// # What a receiver refuses
+//
+// The whole transfer, with an [*EntryError] that names the entry, if the manifest
+// holds: an absolute path; a "..", a "." or an empty name; a zero byte; a name over
+// 255 or a path over 4096 bytes; a name twice (also when names differ only in
+// case, where the file system does not tell); an entry whose directory is not
+// listed before it, or that lies below a link or a file; a link whose target is
+// absolute, leaves the tree, or has a ".." behind a name; mode bits beyond 0777;
+// the names in which unfinished files are kept; and on Windows its device names
+// and characters. Content that was not asked for, or more of it than was listed,
+// ends the transfer.
+//
+// # Landing
+//
+// Everything goes through an [os.Root]. A file is collected as NAME.wherry-part
+// beside its final name, and then verified, flushed, given its mode and time and
+// renamed; flushing is done for many files together, and a receipt follows it.
+// Links are made when all files are in place, and directories get their modes and
+// times last. A final name never holds an unfinished file.
+//
+// For files of 4 MiB and more a journal, NAME.wherry-journal, notes which groups
+// of the file are on disk. When a transfer breaks off the two stay, and the next
+// one of the same name continues: each group that the journal claims is read and
+// hashed again, the sender compares the hashes with its own file, and only groups
+// that differ or are missing are sent. So a source that has changed meanwhile is
+// noticed, and a journal that lies costs a few reads.
+//
+// Files that are there already with the same size are compared by digest and not
+// sent if they are equal; what happens to others is [Overwrite]'s choice.
+//
+// # The protocol
+//
+// Both ends speak at once, so the opening costs one round trip:
+//
+//	"WHERRY/1" 'H'          then frames
+//	"WHERRY/1" 'E' reason   this end cannot talk to that one; the end.
+//	                        reason 1: it expects a code (TLS); 2: it is plain
+//
+// A frame is a type (1 byte), the payload's length (4 bytes, big-endian) and the
+// payload. Only data frames may be longer than 64 KiB. In payloads, v is a number
+// as in encoding/binary's Uvarint, z one as in Varint, b a v and that many bytes.
+//
+//	 1 hello          min, max version (1 byte each), role (1 byte: 1 sender, 2 receiver),
+//	                  features (8 bytes), session (16 bytes); later versions may add fields
+//	 2 manifest       entries: kind (1 byte: 1 file, 2 directory, 3 link), v mode,
+//	                  z seconds and v nanoseconds of the modification time,
+//	                  v size+1 (0: unknown, or not a file), b path, b link target
+//	 3 manifest end   v entries, v bytes, v entries left out
+//	 4 decisions      records: verb (1 byte), v first entry, and
+//	                  1 send, 2 skip, 3 compare:  v how many entries
+//	                  4 have:  v first group, v count, count × 32 bytes of chaining values
+//	 5 decisions end
+//	 6 data           entry (4 bytes), offset (8 bytes), content: one hash group
+//	 7 end            v entry, status (1 byte), v size, v bytes sent, then 32 bytes of
+//	                  digest (status 0; 2: only the digest was asked for) or b why (1: failed)
+//	 8 receipts       records: v entry, status (1 byte: 0 done, 2 had it, 3 digests differ:
+//	                  32 bytes of digest; 1 failed, 4 refused: b why)
+//	 9 finish         the sender has sent all that was asked for
+//	10 done           the receiver has finished
+//	11 error          code (1 byte), text: the end of the transfer
+//	12 ping           nothing; sent when nothing else was for a quarter of the timeout
+//
+// The sender streams its manifest; the receiver decides on entries as they come,
+// or on all of them after a person has accepted ([ReceiveOptions].Accept). Content
+// follows decisions without further round trips. Data frames name entry and
+// offset, so they may come in any order; an end says how many bytes of its file
+// were sent, so it may overtake them.
+//
+//	sender                                   receiver
+//	  hello ────────────────▶ ◀──────────────── hello
+//	  manifest … manifest end ───────────────▶
+//	                        ◀─── decisions … decisions end
+//	  data, end … finish ────────────────────▶  hash, write, flush, rename
+//	                        ◀──────── receipts … done
+//
+// Digests are BLAKE3; the groups are those of package treehash.
+//
+// # Limits
+//
+// Checked before memory is taken: 64 KiB a control frame, 1 MiB of content a data
+// frame, 4,194,304 entries, 1 KiB of error text. An end that has been silent for
+// the timeout (12 s) is given up; a living one sends pings.
+package transfer
