@@ -351,6 +351,7 @@ func (s *sender) receipt(r receipt) error {
 		}
 		s.result.Files++
 		s.result.Bytes += end.Size
+		s.result.Resumed += end.Size - end.Sent
 		if r.Status == statusHad {
 			s.result.Had++
 		}

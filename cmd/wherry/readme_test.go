@@ -1,0 +1,86 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestREADME runs the README's marked sessions, in order and in one directory,
+// and holds them to what the README shows, but for numbers: times, rates, ports.
+// Lines are compared as a set, since two processes write them.
+func TestREADME(t *testing.T) {
+	if _, err := exec.LookPath("bash"); err != nil {
+		t.Skip("SKIPPED: the README's sessions need bash")
+	}
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)<!-- run: (\\w+) -->\n```console\n(.*?)```").FindAllStringSubmatch(string(text), -1)
+	if len(blocks) < 3 {
+		t.Fatalf("found %d sessions in the README", len(blocks))
+	}
+	work := t.TempDir()
+	// A port that is free here: 7557 may be taken by somebody's real transfer.
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := ln.Addr().(*net.TCPAddr).Port
+	ln.Close()
+	if err := os.MkdirAll(work+"/photos/june", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(work+"/photos/june/ferry.jpg", make([]byte, 3_000_000), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(work+"/notes.txt", []byte("hello\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range blocks {
+		t.Run(b[1], func(t *testing.T) {
+			var script, want []string
+			for line := range strings.Lines(b[2]) {
+				line = strings.TrimSuffix(line, "\n")
+				if cmd, ok := strings.CutPrefix(line, "$ "); ok {
+					cmd = strings.ReplaceAll(cmd, "127.0.0.1:7557", fmt.Sprintf("127.0.0.1:%d", port))
+					script = append(script, cmd)
+					if strings.HasSuffix(cmd, "&") {
+						// What a reader does by typing slowly: the listener is up
+						// before the other end dials.
+						script = append(script, `for i in $(seq 200); do grep -q ':`+fmt.Sprintf("%04X", port)+` ' /proc/net/tcp /proc/net/udp 2>/dev/null && break; sleep 0.02; done`)
+					}
+				} else {
+					want = append(want, numbers(line))
+				}
+			}
+			cmd := exec.Command("bash", "-c", strings.Join(script, "\n"))
+			cmd.Dir = work
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			var got []string
+			for line := range strings.Lines(string(out)) {
+				got = append(got, numbers(strings.TrimSuffix(line, "\n")))
+			}
+			slices.Sort(got)
+			slices.Sort(want)
+			if !slices.Equal(got, want) {
+				t.Errorf("the session printed\n%s\nand the README shows\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+		})
+	}
+}
+
+// numbers makes two runs of a session comparable.
+func numbers(s string) string {
+	s = regexp.MustCompile(`limited by [^;]*`).ReplaceAllString(s, "limited by X")
+	return regexp.MustCompile(`[0-9][0-9.]*(e[-+][0-9]+)?( ?([KMGT]?i?B|[kMG]?bit/s|[nmµ]?s))?`).ReplaceAllString(s, "N")
+}
