@@ -70,6 +70,9 @@ func TestREADME(t *testing.T) {
 			for line := range strings.Lines(string(out)) {
 				got = append(got, numbers(strings.TrimSuffix(line, "\n")))
 			}
+			// A busy machine makes even loopback retransmit, or not.
+			mayBe := func(line string) bool { return strings.Contains(line, "packets sent") }
+			got, want = slices.DeleteFunc(got, mayBe), slices.DeleteFunc(want, mayBe)
 			slices.Sort(got)
 			slices.Sort(want)
 			if !slices.Equal(got, want) {
