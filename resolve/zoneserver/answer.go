@@ -2,6 +2,7 @@ package zoneserver
 
 import (
 	"net/netip"
+	"sort"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -144,17 +145,7 @@ func (r *reply) find(name string, depth int) {
 }
 
 // exists is true of owners and of the empty non-terminals above them.
-func (z *Zone) exists(name string) bool {
-	if len(z.sets[name]) > 0 || name == z.Name {
-		return true
-	}
-	for owner := range z.sets {
-		if dns.IsSubDomain(name, owner) {
-			return true
-		}
-	}
-	return false
-}
+func (z *Zone) exists(name string) bool { return z.names[name] }
 
 // at answers from one owner, seen as name.
 func (r *reply) at(owner, name string, depth int) {
@@ -253,13 +244,9 @@ func (r *reply) cover(name string) {
 	if !r.do || len(c) == 0 {
 		return
 	}
-	i := len(c) - 1
-	for j, owner := range c {
-		if canonicalLess(name, owner) {
-			i = j - 1
-			break
-		}
-	}
+	// The last owner that does not sort after name; before the first there is
+	// the last of the chain, but the apex sorts before all of its zone.
+	i := sort.Search(len(c), func(i int) bool { return canonicalLess(name, c[i]) }) - 1
 	if i >= 0 {
 		r.nsec(c[i])
 	}

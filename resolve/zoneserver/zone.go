@@ -56,7 +56,8 @@ type Zone struct {
 
 	sets   map[string]map[uint16][]dns.RR // owner, type; canonical names
 	sigs   map[string]map[uint16][]dns.RR
-	chain  []string // owners of NSEC records, in canonical order
+	names  map[string]bool // owners, and the empty non-terminals above them
+	chain  []string        // owners of NSEC records, in canonical order
 	signed bool
 	ksk    *key
 	zsk    *key
@@ -311,7 +312,28 @@ func (h *Hierarchy) complete() error {
 			}
 		}
 	}
+	for _, z := range h.Zones {
+		z.index()
+	}
 	return nil
+}
+
+// index lists all names that exist.
+func (z *Zone) index() {
+	z.names = map[string]bool{z.Name: true}
+	for owner, m := range z.sets {
+		if len(m) == 0 {
+			continue
+		}
+		for n := owner; !z.names[n]; {
+			z.names[n] = true
+			i, end := dns.NextLabel(n, 0)
+			if end {
+				break
+			}
+			n = n[i:]
+		}
+	}
 }
 
 // loopback lists the addresses of name in 127.0.0.0/8 that z holds.
