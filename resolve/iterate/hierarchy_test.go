@@ -188,8 +188,8 @@ func TestWhatBroke(t *testing.T) {
 		ede  uint16
 		text string
 	}{
-		"expired":   {dns.ExtendedErrorCodeSignatureExpired, "the signature of bogus.example.com's DNSKEY set expired on 2026-11-20 12:00 UTC"},
-		"future":    {dns.ExtendedErrorCodeSignatureNotYetValid, "not valid before 2026-11-22"},
+		"expired":   {dns.ExtendedErrorCodeSignatureExpired, "the signature of bogus.example.com's DNSKEY set expired on 2026-11-14 12:00 UTC"},
+		"future":    {dns.ExtendedErrorCodeSignatureNotYetValid, "not valid before 2026-11-28"},
 		"corrupt":   {dns.ExtendedErrorCodeDNSBogus, "does not match its content"},
 		"wrong-ds":  {dns.ExtendedErrorCodeDNSKEYMissing, "none of bogus.example.com's keys matches the DS record in example.com"},
 		"stripped":  {dns.ExtendedErrorCodeDNSKEYMissing, "serve no DNSKEY set"},

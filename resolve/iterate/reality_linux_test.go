@@ -3,6 +3,7 @@ package iterate_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/wherry-net/wherry/resolve/dnssec"
 	"github.com/wherry-net/wherry/resolve/iterate"
+	"github.com/wherry-net/wherry/resolve/zoneserver"
 )
 
 // TestReality builds a hierarchy of NSD and Knot servers in a network namespace
@@ -58,6 +60,52 @@ func TestReality(t *testing.T) {
 	w.build()
 	w.start()
 	w.compare()
+	w.labZones()
+}
+
+// labZones lets Unbound validate what our own zone server serves.
+func (w *world) labZones() {
+	t := w.t
+	h, err := zoneserver.Load("../../testdata/zones")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Port = 53 // Unbound asks nowhere else; in this namespace we may
+	if err := errors.Join(h.Sign(time.Now()), h.Listen()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- h.Serve(ctx) }()
+	defer func() { cancel(); <-done }()
+	var hints, anchor strings.Builder
+	if err := errors.Join(h.WriteHints(&hints), h.WriteAnchors(&anchor)); err != nil {
+		t.Fatal(err)
+	}
+	w.write("hints", hints.String())
+	w.write("anchor", anchor.String())
+	w.unbound("127.54.0.54")
+	w.await("127.54.0.54:53", "www.example.com.")
+	o := iterate.Options{NoIPv6: true}
+	if o.Hints, o.Port, err = iterate.ParseHints(strings.NewReader(hints.String()), "hints"); err != nil {
+		t.Fatal(err)
+	}
+	if o.Anchors, err = dnssec.ParseAnchors(strings.NewReader(anchor.String()), "anchor"); err != nil {
+		t.Fatal(err)
+	}
+	r := iterate.New(o)
+	for _, name := range []string{"www", "alias", "far", "x.wild", "nothing", "a.old", "www.old", "_tcp", "www.unsigned", "nx.unsigned", "bogus", "text", "*.wild"} {
+		for _, typ := range []uint16{dns.TypeA, dns.TypeTXT, dns.TypeDS} {
+			name := name + ".example.com."
+			t.Run("lab/"+name+dns.Type(typ).String(), func(t *testing.T) {
+				res, err := r.Lookup(t.Context(), name, typ, iterate.LookupOptions{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				w.sameAsUnbound(t, "127.54.0.54:53", res)
+			})
+		}
+	}
 }
 
 func missing(t *testing.T, format string, args ...any) {
@@ -328,8 +376,13 @@ zone:
 		}
 	}
 	w.daemon("knotd", "-c", w.write("knot.conf", conf))
-	w.daemon("unbound", "-d", "-c", w.write("unbound.conf", fmt.Sprintf(`server:
-  interface: 127.54.0.53
+	w.unbound("127.54.0.53")
+	w.await("127.54.0.53:53", "www.nsec.test.")
+}
+
+func (w *world) unbound(addr string) {
+	w.daemon("unbound", "-d", "-c", w.write("unbound-"+addr+".conf", fmt.Sprintf(`server:
+  interface: %[2]s
   username: ""
   chroot: ""
   directory: "%[1]s"
@@ -345,13 +398,17 @@ zone:
   local-zone: "test." nodefault
 remote-control:
   control-enable: no
-`, w.dir)))
+`, w.dir, addr)))
+}
+
+// await waits until a resolver answers.
+func (w *world) await(server, name string) {
 	deadline := time.Now().Add(15 * time.Second)
 	again := time.NewTicker(100 * time.Millisecond)
 	defer again.Stop()
 	for ; ; <-again.C {
-		m := new(dns.Msg).SetQuestion("www.nsec.test.", dns.TypeA)
-		r, _, err := new(dns.Client).Exchange(m, "127.54.0.53:53")
+		m := new(dns.Msg).SetQuestion(name, dns.TypeA)
+		r, _, err := new(dns.Client).Exchange(m, server)
 		if err == nil && r.Rcode == dns.RcodeSuccess {
 			return
 		}
@@ -404,7 +461,7 @@ func (w *world) compare() {
 					t.Fatal(err)
 				}
 				seen[res.Verdict.State]++
-				w.sameAsUnbound(t, res)
+				w.sameAsUnbound(t, "127.54.0.53:53", res)
 				if q.label == "www" && q.typ == dns.TypeA || res.Verdict.State != dnssec.Bogus && q.typ == dns.TypeA &&
 					slices.Contains([]string{"", "out", "x.wild", "nothing"}, q.label) {
 					w.sameAsDelv(t, res) // slow: each run validates from scratch
@@ -420,11 +477,11 @@ func (w *world) compare() {
 	}
 }
 
-func (w *world) sameAsUnbound(t *testing.T, res *iterate.Result) {
+func (w *world) sameAsUnbound(t *testing.T, server string, res *iterate.Result) {
 	m := new(dns.Msg).SetQuestion(res.Name, res.Type)
 	m.SetEdns0(4096, true)
 	c := &dns.Client{Net: "tcp", Timeout: 10 * time.Second}
-	u, _, err := c.Exchange(m, "127.54.0.53:53")
+	u, _, err := c.Exchange(m, server)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -77,9 +77,10 @@ func (z *Zone) sign(now time.Time) error {
 	from, to := now.Add(-time.Hour), now.Add(validity)
 	switch z.Directive {
 	case "expired":
-		from, to = now.Add(-validity), now.Add(-24*time.Hour)
+		// A week, since resolvers forgive up to a day of clock skew.
+		from, to = now.Add(-2*validity), now.Add(-7*24*time.Hour)
 	case "future":
-		from, to = now.Add(24*time.Hour), now.Add(validity)
+		from, to = now.Add(7*24*time.Hour), now.Add(2*validity)
 	}
 	if err := z.makeChain(); err != nil {
 		return err

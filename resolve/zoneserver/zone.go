@@ -24,8 +24,8 @@
 // A comment line ";wherry: WORD" in a zone file changes how it is treated:
 //
 //	unsigned     it is not signed, and its parent says so
-//	expired      its signatures ended a day ago
-//	future       its signatures begin in a day
+//	expired      its signatures ended a week ago
+//	future       its signatures begin in a week
 //	corrupt      the signatures of all but its DNSKEY set are damaged
 //	wrong-ds     the DS record in its parent is that of another key
 //	stripped     its parent has a DS record, but it is served unsigned
