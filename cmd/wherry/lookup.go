@@ -29,7 +29,7 @@ type lookupMode struct {
 
 // lookupModes are tried in order.
 func lookupModes() []lookupMode {
-	return []lookupMode{cacheListMode(), compareMode(), waitMode()}
+	return append([]lookupMode{cacheListMode(), compareMode(), waitMode()}, rootModes()...)
 }
 
 func lookupCommand(io stdio) *cli.Command {

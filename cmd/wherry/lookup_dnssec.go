@@ -17,7 +17,11 @@ func lookupDNSSEC(ctx context.Context, io stdio, o rootLookup) error {
 	}
 	ctx, cancel := o.context(ctx)
 	defer cancel()
-	res, err := r.Lookup(ctx, o.Name, o.Type, iterate.LookupOptions{})
+	var lo iterate.LookupOptions
+	if o.Hops && !o.JSON {
+		lo.Trace = &iterate.Trace{Hop: func(h iterate.Hop) { fmt.Fprintln(io.Out, h) }}
+	}
+	res, err := r.Lookup(ctx, o.Name, o.Type, lo)
 	if o.JSON {
 		if werr := writeJSON(io, res); werr != nil {
 			return werr

@@ -9,7 +9,11 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/urfave/cli/v2"
+
+	"github.com/wherry-net/wherry/resolve"
 	"github.com/wherry-net/wherry/resolve/dnssec"
+	"github.com/wherry-net/wherry/resolve/format"
 	"github.com/wherry-net/wherry/resolve/iterate"
 	"github.com/wherry-net/wherry/socket"
 )
@@ -26,8 +30,76 @@ type rootLookup struct {
 	IPv6     bool          // IPv6 only
 	Timeout  time.Duration // of the whole; 0 for 30 s
 	JSON     bool
-	SVG      bool // --trace draws instead of writing
+	SVG      string // --svg: a file for the drawing; "-" for standard output
 	AllPaths bool
+	Hops     bool // --dnssec and --trace together: hops, then the chain
+}
+
+// rootModes are the ways of asking from the root, for lookupModes; the first
+// whose flag is given takes the others' flags for details.
+func rootModes() []lookupMode {
+	mode := func(run func(context.Context, stdio, rootLookup) error, flag string, flags ...cli.Flag) lookupMode {
+		return lookupMode{flag: flag, flags: flags, run: func(c *cli.Context, l *lookup) error { return l.fromRoot(c, run) }}
+	}
+	return []lookupMode{
+		mode(lookupCheck, "check",
+			&cli.BoolFlag{Name: "check", Usage: "ask all authoritative servers, on all addresses, over UDP and TCP; exits with 9 if they disagree"}),
+		mode(lookupDNSSEC, "dnssec",
+			&cli.BoolFlag{Name: "dnssec", Usage: "validate from the root and tell the chain of trust; exits with 10 for bogus"},
+			&cli.StringFlag{Name: "trust-anchor", Usage: "trust the DS or DNSKEY records in `FILE` (default: the root's keys, built in)"},
+			&cli.StringFlag{Name: "at", Usage: "validate as of `TIME`, as 2026-11-21T12:00:00Z"}),
+		mode(lookupTrace, "trace",
+			&cli.BoolFlag{Name: "trace", Usage: "ask from the root down, a line a hop"},
+			&cli.StringFlag{Name: "root-hints", Usage: "begin at the root servers in `FILE` (default: those of the internet, built in)"},
+			&cli.StringFlag{Name: "svg", Usage: "draw the path of --trace to `FILE`, - for standard output"}),
+		mode(lookupTrace, "all-paths",
+			&cli.BoolFlag{Name: "all-paths", Usage: "ask every server at every level, and mark who answers differently or slower"}),
+		// A detail without a mode would otherwise be passed over in silence.
+		mode(detailOnly("root-hints"), "root-hints"), mode(detailOnly("trust-anchor"), "trust-anchor"),
+		mode(detailOnly("at"), "at"), mode(detailOnly("svg"), "svg"),
+	}
+}
+
+func detailOnly(flag string) func(context.Context, stdio, rootLookup) error {
+	return func(context.Context, stdio, rootLookup) error {
+		return usagef("--%s goes with --trace, --all-paths, --check or --dnssec", flag)
+	}
+}
+
+// fromRoot runs one way of asking from the root for all names and types. The
+// error is that of the first that failed.
+func (l *lookup) fromRoot(c *cli.Context, run func(context.Context, stdio, rootLookup) error) error {
+	if len(l.names) == 0 {
+		return usagef("look up what? No name was given")
+	}
+	if len(l.upstreams) > 0 {
+		return usagef("asking from the root asks the servers that it finds, not @SERVER").hint("--root-hints FILE names other root servers")
+	}
+	if !l.typeGiven && l.types[0] == resolve.TypeA {
+		l.types = l.types[:1]
+	}
+	o := rootLookup{
+		Hints: c.String("root-hints"), Anchor: c.String("trust-anchor"), At: c.String("at"),
+		IPv4: c.Bool("ipv4"), IPv6: c.Bool("ipv6"), Timeout: c.Duration("timeout"),
+		JSON: l.kind == format.JSON, SVG: c.String("svg"), AllPaths: c.Bool("all-paths"), Hops: c.Bool("trace"),
+	}
+	var first error
+	for _, n := range l.names {
+		name, err := resolve.ParseName(n)
+		if err != nil {
+			return usagef("%w", err)
+		}
+		for _, t := range l.types {
+			o.Name, o.Type = name, t
+			if err := run(c.Context, l.io, o); err != nil && first == nil {
+				first = err
+			}
+			if c.Context.Err() != nil {
+				return first
+			}
+		}
+	}
+	return first
 }
 
 // Ways in which an answer is not what was asked for; each has an exit code.

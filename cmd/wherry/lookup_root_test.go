@@ -71,7 +71,7 @@ func TestLookupFromTheRoot(t *testing.T) {
 		{"trace nx", lookupTrace, with(func(o *rootLookup) { o.Name = "nx.example.com." }), exitNXDomain, []string{"NXDOMAIN"}},
 		{"trace no record", lookupTrace, with(func(o *rootLookup) { o.Type = typeSRV }), exitNoRecord, nil},
 		{"trace loop", lookupTrace, with(func(o *rootLookup) { o.Name = "loop.example.com." }), exitServer, nil},
-		{"trace svg", lookupTrace, with(func(o *rootLookup) { o.SVG = true }), exitDone, []string{"<svg", "example.com.", "</svg>"}},
+		{"trace svg", lookupTrace, with(func(o *rootLookup) { o.SVG = "-" }), exitDone, []string{"<svg", "example.com.", "</svg>"}},
 		{"all paths", lookupTrace, with(func(o *rootLookup) { o.AllPaths = true }), exitDone, []string{"ns1.example.com.", "192.0.2.80", "ns2.example.com.", "192.0.2.80"}},
 		{"check", lookupCheck, base, exitDone, []string{"ns1.example.com.", "2026112101", "ns2.example.com.", "agree"}},
 		{"secure", lookupDNSSEC, base, exitDone, []string{"secure", "the root:", "com:", "example.com:", "192.0.2.80"}},
@@ -143,6 +143,26 @@ func TestLabDNS(t *testing.T) {
 	var out bytes.Buffer
 	if err := lookupDNSSEC(t.Context(), stdio{Out: &out, Err: &out}, rootLookup{Name: "example.com.", Type: typeAAAA, Hints: hints, Anchor: anchor}); err != nil {
 		t.Errorf("%v\n%s", err, out.String())
+	}
+	for _, tt := range []struct {
+		code int
+		args string
+	}{
+		{exitDone, "--trace www.example.com A --root-hints HINTS"},
+		{exitDone, "www.example.com --trace --dnssec --root-hints HINTS --trust-anchor ANCHOR --json"},
+		{exitBogus, "--dnssec bogus.example.com --root-hints HINTS --trust-anchor ANCHOR"},
+		{exitDone, "--check example.com SOA --root-hints HINTS"},
+		{exitDone, "--all-paths www.example.com --root-hints HINTS"},
+		{exitNXDomain, "--trace nx.example.com --root-hints HINTS"},
+		{exitUsage, "www.example.com --root-hints HINTS"},
+		{exitUsage, "--trace www.example.com @192.0.2.1 --root-hints HINTS"},
+		{exitUsage, "--trace"},
+	} {
+		args := strings.NewReplacer("HINTS", hints, "ANCHOR", anchor).Replace(tt.args)
+		out.Reset()
+		if c := run(t.Context(), append([]string{"wherry", "lookup"}, strings.Fields(args)...), stdio{In: strings.NewReader(""), Out: &out, Err: &out}); c != tt.code {
+			t.Errorf("lookup %s: exit code %d, want %d\n%s", tt.args, c, tt.code, out.String())
+		}
 	}
 	cancel()
 	if c := <-code; c != exitDone {

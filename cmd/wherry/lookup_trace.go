@@ -22,21 +22,27 @@ func lookupTrace(ctx context.Context, io stdio, o rootLookup) error {
 		return finishLookup(io, o.JSON, traceAll(ctx, io, o, r))
 	}
 	var lo iterate.LookupOptions
-	if !o.JSON && !o.SVG {
+	if !o.JSON && o.SVG != "-" {
 		// Told as it happens, so that a slow server is seen to be slow.
 		lo.Trace = &iterate.Trace{Hop: func(h iterate.Hop) { fmt.Fprintln(io.Out, h) }}
 	}
 	res, err := r.Lookup(ctx, o.Name, o.Type, lo)
 	switch {
-	case o.JSON:
-		if werr := writeJSON(io, res); werr != nil {
-			return werr
-		}
-	case o.SVG:
+	case o.SVG == "-":
 		if werr := res.WriteSVG(io.Out); werr != nil {
 			return werr
 		}
-	default:
+	case o.SVG != "":
+		if werr := writeTo(o.SVG, res.WriteSVG); werr != nil {
+			return finishLookup(io, o.JSON, werr)
+		}
+	}
+	switch {
+	case o.JSON && o.SVG != "-":
+		if werr := writeJSON(io, res); werr != nil {
+			return werr
+		}
+	case o.SVG != "-":
 		fmt.Fprintln(io.Out, res.Summary())
 		for _, line := range res.Records() {
 			fmt.Fprintln(io.Out, line)

@@ -397,15 +397,20 @@ func TestRender(t *testing.T) {
 		t.Fatal(err)
 	}
 	var back struct {
-		Rcode  string
-		Answer []string
-		Hops   []struct {
+		Status string
+		Answer []struct {
+			TTL      uint32
+			RdataA   string
+			RDATAHEX string
+		} `json:"answerRRs"`
+		Hops []struct {
 			Zone string
 			RTT  float64 `json:"rtt_ms"`
 		}
 		Dnssec struct{ State string }
 	}
-	if err := json.Unmarshal(b, &back); err != nil || back.Dnssec.State != "secure" || len(back.Hops) < 3 || back.Hops[0].RTT != 5 {
+	if err := json.Unmarshal(b, &back); err != nil || back.Dnssec.State != "secure" || len(back.Hops) < 3 || back.Hops[0].RTT != 5 ||
+		back.Answer[0].RdataA != "192.0.2.80" || back.Answer[0].RDATAHEX != "C0000250" || back.Answer[0].TTL != 3600 {
 		t.Errorf("%v: %s", err, b)
 	}
 

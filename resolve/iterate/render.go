@@ -1,6 +1,7 @@
 package iterate
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"html"
@@ -176,27 +177,48 @@ func (h Hop) MarshalJSON() ([]byte, error) {
 	return json.Marshal(j)
 }
 
-// MarshalJSON is the result: question, rcode, answer in presentation format,
-// verdict, hops and cost.
+// MarshalJSON is the result: question, rcode and records with the member names
+// of RFC 8427 (QNAME, answerRRs with NAME, TYPEname, TTL, rdataTYPE, RDATAHEX),
+// and beside them name, type and status in words, dnssec (the verdict), hops and
+// the cost.
 func (res *Result) MarshalJSON() ([]byte, error) {
-	text := func(rrs []dns.RR) []string {
-		out := make([]string, len(rrs))
-		for i, rr := range rrs {
-			out[i] = dnssec.Escape(strings.ReplaceAll(rr.String(), "\t", " "))
-		}
-		return out
-	}
 	return json.Marshal(struct {
-		Name    string         `json:"name"`
-		Type    string         `json:"type"`
-		Rcode   string         `json:"rcode"`
-		Answer  []string       `json:"answer"`
-		Verdict dnssec.Verdict `json:"dnssec"`
-		Hops    []Hop          `json:"hops"`
+		Name    string           `json:"name"`
+		Type    string           `json:"type"`
+		Status  string           `json:"status"`
+		QName   string           `json:"QNAME"`
+		QType   uint16           `json:"QTYPE"`
+		QTypeN  string           `json:"QTYPEname"`
+		RcodeN  int              `json:"RCODE"`
+		Answer  []map[string]any `json:"answerRRs"`
+		Verdict dnssec.Verdict   `json:"dnssec"`
+		Hops    []Hop            `json:"hops"`
 		Cost
 		WireMS float64 `json:"wire_ms"`
-	}{res.Name, typeName(res.Type), rcodeName(res.Rcode), text(res.Answer), res.Verdict, res.Hops, res.Cost,
-		float64(res.WireTime()) / float64(time.Millisecond)})
+	}{res.Name, typeName(res.Type), rcodeName(res.Rcode), res.Name, res.Type, typeName(res.Type), res.Rcode,
+		jsonRecords(res.Answer), res.Verdict, res.Hops, res.Cost, float64(res.WireTime()) / float64(time.Millisecond)})
+}
+
+// jsonRecords are records as RFC 8427, section 2.2 spells them.
+func jsonRecords(rrs []dns.RR) []map[string]any {
+	out := make([]map[string]any, 0, len(rrs))
+	for _, rr := range rrs {
+		h := rr.Header()
+		m := map[string]any{
+			"NAME": h.Name, "TYPE": h.Rrtype, "TYPEname": typeName(h.Rrtype),
+			"CLASS": h.Class, "CLASSname": dns.Class(h.Class).String(), "TTL": h.Ttl,
+			"rdata" + typeName(h.Rrtype): dnssec.Escape(strings.TrimPrefix(rr.String(), h.String())),
+		}
+		buf := make([]byte, dns.Len(rr)+256)
+		if n, err := dns.PackRR(rr, buf, 0, nil, false); err == nil {
+			if owner, err := dns.PackDomainName(h.Name, make([]byte, 256), 0, nil, false); err == nil && n >= owner+10 {
+				data := buf[owner+10 : n]
+				m["RDLENGTH"], m["RDATAHEX"] = len(data), strings.ToUpper(hex.EncodeToString(data))
+			}
+		}
+		out = append(out, m)
+	}
+	return out
 }
 
 // Colours of the drawing: the path, side lookups, and what led nowhere.
