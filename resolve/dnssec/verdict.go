@@ -92,8 +92,8 @@ func verdict(s State, zone string, ede int, format string, args ...any) Verdict 
 // two states, with both chains.
 func Join(a, b Verdict) Verdict {
 	out := a
-	if b.State > a.State {
-		out = b
+	if b.State > a.State || b.State == Secure && a.State == Secure {
+		out = b // of two secure parts the later one is what was asked for
 	}
 	out.Expires = earliest(a.Expires, b.Expires)
 	seen := make(map[string]bool)

@@ -60,7 +60,7 @@ func (r *Resolver) Check(ctx context.Context, name string, typ uint16) (*Agreeme
 	if err != nil {
 		return nil, fmt.Errorf("finding the zone of %s: %w", dnssec.Show(name), err)
 	}
-	a := &Agreement{Zone: k.zone, Name: name, Type: typeName(typ)}
+	a := &Agreement{Zone: k.zone, Name: name, Type: typeName(typ), Problems: []string{}, Notes: []string{}}
 	for _, ns := range k.ns {
 		a.ParentNS = append(a.ParentNS, plain(ns))
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"strings"
@@ -170,6 +171,60 @@ func TestProvedBefore(t *testing.T) {
 		if (res.Cost.Queries == 0) != tt.free || res.Rcode != tt.rcode || len(res.Records()) != tt.n {
 			t.Errorf("%s: %d queries, %s, %v", tt.name, res.Cost.Queries, dns.RcodeToString[res.Rcode], res.Records())
 		}
+	}
+}
+
+// TestMinimised: no server learns more of the name than it needs (RFC 9156).
+func TestMinimised(t *testing.T) {
+	_, o := hierarchy(t)
+	res, err := iterate.New(o).Lookup(t.Context(), "a.b.c.nothing.wild.example.com.", dns.TypeTXT, iterate.LookupOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range res.Hops {
+		if h.Zone == "example.com." {
+			continue // the zone that the name is in
+		}
+		if n := dns.CountLabel(h.Name); n > dns.CountLabel(h.Zone)+1 || h.Type == dns.TypeTXT {
+			t.Errorf("the servers of %s were asked for %s %s", h.Zone, h.Name, dns.Type(h.Type))
+		}
+	}
+}
+
+// slow makes one server slow, as far as its round-trip times tell.
+type slow struct {
+	offline
+	server netip.Addr
+}
+
+func (s slow) Exchange(ctx context.Context, server netip.AddrPort, q *dns.Msg, tr iterate.Transport) (*dns.Msg, time.Duration, error) {
+	m, rtt, err := s.offline.Exchange(ctx, server, q, tr)
+	if server.Addr() == s.server {
+		rtt += 300 * time.Millisecond
+	}
+	return m, rtt, err
+}
+
+// TestQuickest: once both are known, the quicker server is asked.
+func TestQuickest(t *testing.T) {
+	h, o := hierarchy(t)
+	o.Exchanger, o.NoDNSSEC = slow{offline{h: h}, netip.MustParseAddr("127.53.0.3")}, true
+	r := iterate.New(o)
+	asked := map[string]int{}
+	for i := range 40 {
+		res, err := r.Lookup(t.Context(), fmt.Sprintf("n%d.example.com.", i), dns.TypeA, iterate.LookupOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, h := range res.Hops {
+			asked[h.Server]++
+		}
+	}
+	if asked["ns1.example.com."] > 1 || asked["ns2.example.com."] < 39 {
+		t.Errorf("asked: %v", asked)
+	}
+	if asked["a.root-servers.test."] > 1 || asked["a.gtld-servers.com."] > 1 {
+		t.Errorf("the delegation is not remembered: %v", asked)
 	}
 }
 
