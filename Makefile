@@ -1,4 +1,4 @@
-.PHONY: build test race lint lint-selftest fuzz bench cross ci
+.PHONY: build test race lint lint-selftest fuzz bench cross scenarios ci
 
 build:
 	go build -o bin/ ./cmd/wherry
@@ -22,6 +22,12 @@ fuzz:
 
 bench:
 	go test -run '^$$' -bench . ./...
+
+# Replays recorded resolver scenarios: WHERRY_SCENARIOS names the folder (default
+# ../shared/dns-scenarios). Everything that does not pass is a failure here; the
+# ordinary tests assert a floor.
+scenarios:
+	go test ./resolve -count=1 -run '^TestScenario$$' -v
 
 cross:
 	.ci/cross
