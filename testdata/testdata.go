@@ -7,3 +7,8 @@ import "embed"
 //
 //go:embed all:demo
 var Demo embed.FS
+
+// Zones is a small hierarchy of zones, from the root down.
+//
+//go:embed zones
+var Zones embed.FS

@@ -3,25 +3,24 @@ package main
 import (
 	"embed"
 	"fmt"
+	discard "io" // io is our own files here
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/wherry-net/wherry/socket"
+	"github.com/wherry-net/wherry/socket/netem"
 	"github.com/wherry-net/wherry/testdata"
 	"github.com/wherry-net/wherry/transfer"
-	"github.com/wherry-net/wherry/transfer/treehash"
 )
 
 func demoCommand(io stdio) *cli.Command {
 	return &cli.Command{
 		Name:        "demo",
 		Usage:       "the whole story on one machine, no set-up",
-		Description: "Lays out a small tree, copies it over a real connection on loopback, and shows what\narrived and what the connection was like. Everything is removed at the end.",
+		Description: "Copies a small tree over real connections on loopback, by TCP and by UDP on a bad link,\nand looks up a name from the root on name servers of its own. Everything is removed at\nthe end.",
 		Flags:       []cli.Flag{quietFlag()},
 		Action:      func(c *cli.Context) error { return demo(c, io) },
 	}
@@ -31,6 +30,9 @@ func demo(c *cli.Context, io stdio) error {
 	if c.NArg() > 0 {
 		return usagef("demo takes no arguments, not %s", quoteArg(c.Args().First()))
 	}
+	if c.Bool("quiet") {
+		io.Out = discard.Discard
+	}
 	ctx := c.Context
 	work, err := os.MkdirTemp("", "wherry-demo-")
 	if err != nil {
@@ -38,7 +40,7 @@ func demo(c *cli.Context, io stdio) error {
 	}
 	defer os.RemoveAll(work)
 	tree := filepath.Join(work, "pier")
-	if err := layOut(testdata.Demo, "demo", tree); err != nil {
+	if err := layOut(tree); err != nil {
 		return fmt.Errorf("lay out the demo's tree: %w", err)
 	}
 	inbox := filepath.Join(work, "inbox")
@@ -48,63 +50,17 @@ func demo(c *cli.Context, io stdio) error {
 	}
 	defer root.Close()
 
-	ln, err := socket.Listen(ctx, "127.0.0.1:0", socket.Options{})
-	if err != nil {
+	fmt.Fprintln(io.Out, "1. A tree over TCP, on loopback:")
+	if err := demoCopy(ctx, io, tree, root, nil); err != nil {
 		return err
 	}
-	defer ln.Close()
-	addr := ln.Addr().String()
-	fmt.Fprintf(io.Out, "1. a receiver listens on %s:   wherry receive --listen %s --dir inbox --plain --yes\n", addr, addr)
-	fmt.Fprintf(io.Out, "2. a sender sends a tree to it:       wherry send --to %s --plain pier\n\n", addr)
-
-	type received struct {
-		result transfer.Result
-		err    error
-	}
-	got := make(chan received, 1)
-	go func() {
-		conn, err := ln.Accept(ctx)
-		if err != nil {
-			got <- received{err: err}
-			return
-		}
-		result, err := transfer.Receive(ctx, conn, transfer.ReceiveOptions{Dir: root})
-		got <- received{result, err}
-	}()
-	src, err := transfer.NewSource([]string{tree}, transfer.SourceOptions{})
-	if err != nil {
+	fmt.Fprintln(io.Out, "\n2. The same over UDP, on a link that loses 5% and takes 10 ms each way:")
+	bad := netem.Config{Seed: 7, Loss: 0.05, Delay: 10 * time.Millisecond}
+	if err := os.RemoveAll(filepath.Join(inbox, "pier")); err != nil {
 		return err
 	}
-	defer src.Close()
-	d := socket.Dialer{}
-	var conn net.Conn
-	if conn, err = d.DialContext(ctx, "tcp", addr); err != nil {
+	if err := demoCopy(ctx, io, tree, root, &bad); err != nil {
 		return err
-	}
-	m := startMeasure(conn)
-	rows := []string{}
-	sent, err := transfer.Send(ctx, conn, src, transfer.SendOptions{Trace: &transfer.Trace{
-		Closing: m.stop,
-		Finished: func(e *transfer.Entry, d treehash.Digest, _ bool) {
-			rows = append(rows, fmt.Sprintf("   %-36s %10s  %x…", quotePath(e.Path), formatBytes(e.Size), d[:8]))
-		},
-	}})
-	r := <-got
-	if err == nil {
-		err = r.err
-	}
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(io.Out, "   %-36s %10s  %s\n", "file", "size", "BLAKE3, computed on both ends")
-	for _, row := range rows {
-		fmt.Fprintln(io.Out, row)
-	}
-	fmt.Fprintf(io.Out, "\n   %s, %s in %s (%s), limited by %s\n", count(sent.Files, "file"), formatBytes(sent.Bytes), formatDuration(sent.Elapsed),
-		formatRate(float64(sent.Moved)/sent.Elapsed.Seconds()), m.limiter(true, sent.Waited))
-	if m.known {
-		fmt.Fprintf(io.Out, "   the kernel says: %s, RTT %s, %d segments, %d retransmitted\n", m.after.Congestion, formatDuration(m.after.RTT),
-			m.after.SegmentsSent, m.after.Retransmits)
 	}
 	same, err := equalTrees(tree, filepath.Join(inbox, "pier"))
 	if err != nil {
@@ -113,14 +69,14 @@ func demo(c *cli.Context, io stdio) error {
 	if !same {
 		return &transfer.VerifyError{Path: "pier"}
 	}
-	fmt.Fprintf(io.Out, "3. both trees were read again from disk: they are equal\n")
-	return nil
+	fmt.Fprintln(io.Out, "   both trees were read again from disk: they are equal")
+	fmt.Fprintln(io.Out, "\n3. A name, from the root down, on name servers of our own, with its chain of trust:")
+	return demoLookup(ctx, io, filepath.Join(work, "zones"))
 }
 
-// layOut copies the embedded tree to disk, with the odds and ends that an
-// embedded tree cannot hold.
-func layOut(from embed.FS, top, to string) error {
-	err := fs.WalkDir(from, top, func(p string, d fs.DirEntry, err error) error {
+// layOutFiles copies an embedded tree to disk.
+func layOutFiles(from embed.FS, top, to string) error {
+	return fs.WalkDir(from, top, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -138,7 +94,12 @@ func layOut(from embed.FS, top, to string) error {
 		}
 		return os.WriteFile(name, b, 0o644)
 	})
-	if err != nil {
+}
+
+// layOut copies the demo's tree to disk, with the odds and ends that an embedded
+// tree cannot hold.
+func layOut(to string) error {
+	if err := layOutFiles(testdata.Demo, "demo", to); err != nil {
 		return err
 	}
 	if err := os.Mkdir(filepath.Join(to, "empty-berth"), 0o755); err != nil {
