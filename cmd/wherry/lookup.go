@@ -145,7 +145,7 @@ func runLookup(c *cli.Context, io stdio) error {
 }
 
 func lookupFrom(c *cli.Context, io stdio) (*lookup, error) {
-	l := &lookup{io: io, quiet: c.Bool("quiet"), colour: isTerminal(io.Out) && !noColor()}
+	l := &lookup{io: io, quiet: c.Bool("quiet"), colour: isTerminal(io.Out) && os.Getenv("NO_COLOR") == ""}
 	var err error
 	if l.kind, err = format.ParseKind(c.String("format")); err != nil {
 		return nil, usagef("--format: %w", err)
@@ -262,7 +262,7 @@ func (l *lookup) isType(s string) bool {
 func (l *lookup) addType(s string) bool {
 	name, serial, hasSerial := strings.Cut(s, "=")
 	t, ok := resolve.ParseType(name)
-	if !ok || hasSerial != (t == resolve.TypeIXFR) {
+	if !ok || hasSerial && t != resolve.TypeIXFR {
 		return false
 	}
 	if hasSerial {
