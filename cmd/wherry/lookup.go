@@ -145,7 +145,7 @@ func runLookup(c *cli.Context, io stdio) error {
 }
 
 func lookupFrom(c *cli.Context, io stdio) (*lookup, error) {
-	l := &lookup{io: io, quiet: c.Bool("quiet"), colour: isTerminal(io.Out) && os.Getenv("NO_COLOR") == ""}
+	l := &lookup{io: io, quiet: c.Bool("quiet"), colour: isTerminal(io.Out) && !noColor()}
 	var err error
 	if l.kind, err = format.ParseKind(c.String("format")); err != nil {
 		return nil, usagef("--format: %w", err)
@@ -229,6 +229,10 @@ func (l *lookup) setName(name string, reverse bool) error {
 		}
 		l.noSearch = true
 		return nil
+	}
+	// A name may hold a slash (RFC 2317), but this one is meant as a prefix.
+	if host, _, ok := strings.Cut(name, "/"); ok && !isAddr && resolve.IsAddress(host) {
+		return usagef("%s is not a prefix: its length is wrong", quoteArg(name))
 	}
 	if _, err := resolve.ParseName(name); err != nil {
 		return usagef("%w", err)

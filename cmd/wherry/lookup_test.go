@@ -91,7 +91,8 @@ func TestLookup(t *testing.T) {
 		{"other.example A " + at, 9, []string{"refuses", "REFUSED"}, []string{"hint: "}},
 		{"x.test A --timeout 200ms " + silent, 6, []string{"no answer from " + silent[1:]}, []string{"--timeout"}},
 		{"x.test A --timeout 200ms --json " + silent, 6, []string{`"status":"TIMEOUT"`, `"error":`}, nil},
-		{"x.test A " + dead, 6, []string{"refused"}, []string{"hint: "}},
+		{"x.test A " + dead, 6, []string{"*** read from " + dead[1:] + ": connection refused\n"}, []string{"hint: "}},
+		{"x.test A @https://" + dead[1:], 6, []string{"*** connect to https://" + dead[1:] + ": connection refused\n"}, []string{"hint: "}},
 		{"example.test AXFR --tsig-file " + key + " " + at, 5, nil, []string{"TSIG", "BADKEY"}},
 		{"absent.test AXFR " + at, 3, nil, []string{"will not transfer"}},
 
@@ -118,6 +119,7 @@ func TestLookup(t *testing.T) {
 		{"example.test --bufsize 99 " + at, 2, nil, []string{"--bufsize"}},
 		{"example.test --bufsize 0 --nsid " + at, 2, nil, []string{"EDNS"}},
 		{"10.0.0.0/8", 2, nil, []string{"too many addresses"}},
+		{"192.0.2.0/33", 2, nil, []string{"is not a prefix"}},
 		{"--reverse example.test", 2, nil, []string{"--reverse"}},
 		{"example.test AXFR", 2, nil, []string{"AXFR @SERVER"}},
 		{"example.test IXFR " + at, 2, nil, []string{"IXFR=SERIAL"}},
