@@ -136,15 +136,19 @@ func TestHostsLookup(t *testing.T) {
 		{"absent.", dns.TypeA, nil},
 	} {
 		var got []string
-		for _, rr := range HostsLookup(strings.NewReader(hostsText), Query{Name: tt.name, Type: tt.typ}) {
+		rrs, known := HostsLookup(strings.NewReader(hostsText), Query{Name: tt.name, Type: tt.typ})
+		for _, rr := range rrs {
 			got = append(got, Data(rr))
+		}
+		if want := tt.name != "absent." && tt.typ != dns.TypeMX; known != want {
+			t.Errorf("%s %s: known %v", tt.name, TypeName(tt.typ), known)
 		}
 		if !slices.Equal(got, tt.want) {
 			t.Errorf("%s %s: %q", tt.name, TypeName(tt.typ), got)
 		}
 	}
 	many := strings.Repeat("192.0.2.1 x x x x x\n", 1000)
-	if got := HostsLookup(strings.NewReader(many), Query{Name: "x."}); len(got) != maxHostsRecords {
+	if got, _ := HostsLookup(strings.NewReader(many), Query{Name: "x."}); len(got) != maxHostsRecords {
 		t.Errorf("%d records", len(got))
 	}
 }
@@ -175,7 +179,7 @@ func FuzzHosts(f *testing.F) {
 	f.Add(hostsText, "web", uint16(1))
 	f.Add(hostsText, "1.2.0.192.in-addr.arpa", uint16(12))
 	f.Fuzz(func(t *testing.T, text, name string, typ uint16) {
-		rrs := HostsLookup(strings.NewReader(text), Query{Name: name, Type: typ})
+		rrs, _ := HostsLookup(strings.NewReader(text), Query{Name: name, Type: typ})
 		if len(rrs) > maxHostsRecords {
 			t.Fatalf("%d records", len(rrs))
 		}

@@ -44,7 +44,10 @@ type ServerError struct {
 }
 
 func (e *ServerError) Error() string {
-	return fmt.Sprintf("%s %s: %s", e.Op, e.Server, Escape(plainCause(e.Err).Error()))
+	cause := plainCause(e.Err).Error()
+	// The socket layer says the same in front of its reason.
+	cause = strings.TrimPrefix(cause, "connect to "+e.Server.Address()+": ")
+	return fmt.Sprintf("%s %s: %s", e.Op, e.Server, Escape(cause))
 }
 
 // plainCause leaves out what package net adds: addresses, which stand in the

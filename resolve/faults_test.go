@@ -3,6 +3,7 @@ package resolve_test
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -384,5 +385,36 @@ func TestCancel(t *testing.T) {
 			t.Errorf("%s: %v after %v", scheme, res.Err, time.Since(start))
 		}
 		r.Close()
+	}
+}
+
+// TestOtherSource has somebody else than the server answer, who knows the ID
+// and the question: the kernel hands on what comes from the server only.
+func TestOtherSource(t *testing.T) {
+	server, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	other, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	go func() {
+		buf := make([]byte, 512)
+		n, from, err := server.ReadFrom(buf)
+		if err != nil {
+			return
+		}
+		for range 10 {
+			other.WriteTo(wrong(buf[:n]), from)
+		}
+		server.WriteTo(right(buf[:n]), from)
+	}()
+	r := &resolve.Resolver{Servers: []resolve.Upstream{resolve.UpstreamOf(server.LocalAddr().(*net.UDPAddr).AddrPort())}}
+	res := r.Resolve(t.Context(), resolve.Query{Name: "x.test."})
+	if res.Outcome != resolve.Found || res.Records()[0].(*dns.A).A.String() != "192.0.2.1" {
+		t.Errorf("%s, %v, %v", res.Outcome, res.Err, res.Records())
 	}
 }

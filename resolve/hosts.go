@@ -15,11 +15,13 @@ const maxHostsRecords = 256
 
 // HostsLookup reads a hosts file (hosts(5)) for the answer to q: addresses of
 // a name, or the names of an address for a PTR question. The records have a
-// TTL of 0. Lines that make no sense are skipped, as the system does.
-func HostsLookup(r io.Reader, q Query) []dns.RR {
+// TTL of 0. known says that the file has the name: then the system does not
+// ask servers for its addresses, even if it has only one of the other version
+// of IP. Lines that make no sense are skipped, as the system does.
+func HostsLookup(r io.Reader, q Query) (rrs []dns.RR, known bool) {
 	q = q.withDefaults()
 	if q.Class != dns.ClassINET {
-		return nil
+		return nil, false
 	}
 	want := strings.TrimSuffix(q.Name, ".")
 	var wantAddr netip.Addr
@@ -28,10 +30,10 @@ func HostsLookup(r io.Reader, q Query) []dns.RR {
 	case dns.TypePTR:
 		var ok bool
 		if wantAddr, ok = ReverseAddr(q.Name); !ok {
-			return nil
+			return nil, false
 		}
 	default:
-		return nil
+		return nil, false
 	}
 	var out []dns.RR
 	hdr := dns.RR_Header{Name: dns.Fqdn(q.Name), Rrtype: q.Type, Class: dns.ClassINET}
@@ -62,19 +64,23 @@ func HostsLookup(r io.Reader, q Query) []dns.RR {
 				}
 			case !strings.EqualFold(name, want):
 			case q.Type == dns.TypeA && a.Is4():
+				known = true
 				out = append(out, &dns.A{Hdr: hdr, A: a.AsSlice()})
-			case q.Type == dns.TypeAAAA && a.Is6():
+			case q.Type == dns.TypeA, a.Is4():
+				known = true
+			default:
+				known = true
 				out = append(out, &dns.AAAA{Hdr: hdr, AAAA: a.WithZone("").AsSlice()})
 			}
 		}
 	}
-	return out
+	return out, known || len(out) > 0
 }
 
-func hostsFileLookup(path string, q Query) []dns.RR {
+func hostsFileLookup(path string, q Query) ([]dns.RR, bool) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil
+		return nil, false
 	}
 	defer f.Close()
 	return HostsLookup(f, q)

@@ -3,6 +3,7 @@ package resolve
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -113,6 +114,10 @@ func (x *httpExchanger) Exchange(ctx context.Context, m *Message) (raw Raw, err 
 	if err != nil {
 		if ctx.Err() != nil {
 			return raw, ctxError(ctx)
+		}
+		var dial *ServerError
+		if errors.As(err, &dial) { // our own, from within the HTTP client
+			return raw, dial
 		}
 		return raw, &ServerError{x.up, "ask", err}
 	}

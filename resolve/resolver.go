@@ -250,8 +250,8 @@ func (r *Resolver) fromHosts(res *Result) bool {
 	if path == "" || path == "-" {
 		return false
 	}
-	rrs := hostsFileLookup(path, res.Query)
-	if len(rrs) == 0 {
+	rrs, known := hostsFileLookup(path, res.Query)
+	if !known {
 		return false
 	}
 	m := new(dns.Msg)
@@ -263,7 +263,7 @@ func (r *Resolver) fromHosts(res *Result) bool {
 		return false
 	}
 	res.Reply = Reply{Msg: m, Wire: wire}
-	res.Outcome, res.Source, res.HostsFile = Found, FromHosts, path
+	res.Outcome, res.Source, res.HostsFile = OutcomeOf(res.Query, m), FromHosts, path
 	return true
 }
 

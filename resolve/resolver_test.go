@@ -172,8 +172,16 @@ func TestHostsFirst(t *testing.T) {
 		t.Errorf("%+v", res)
 	}
 	noRawControls(t, res)
-	// What the file does not have is asked for.
-	if res := r.Lookup(t.Context(), "www.b.test", dns.TypeAAAA, 0); res.Source != resolve.FromServer || res.Outcome != resolve.Found {
+	// As the system does: a name in the file is not asked for, even if the
+	// file has only the other kind of address.
+	if res := r.Lookup(t.Context(), "www.b.test", dns.TypeAAAA, 0); res.Source != resolve.FromHosts || res.Outcome != resolve.NoData || len(n.log()) != 0 {
+		t.Errorf("%+v", res)
+	}
+	// What the file does not have is.
+	if res := r.Lookup(t.Context(), "www.b.test", dns.TypeMX, 0); res.Source != resolve.FromServer || res.Outcome != resolve.NoData {
+		t.Errorf("%+v", res)
+	}
+	if res := r.Lookup(t.Context(), "other.b.test", dns.TypeA, 0); res.Source != resolve.FromServer || res.Outcome != resolve.NXDomain {
 		t.Errorf("%+v", res)
 	}
 	// A server that is named is asked.

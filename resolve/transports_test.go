@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -257,5 +258,45 @@ func TestParseTSIGKey(t *testing.T) {
 		} else if strings.Contains(err.Error(), "c2VjcmV0") || strings.Contains(err.Error(), "not base64!") {
 			t.Errorf("%q: the error tells the secret: %v", in, err)
 		}
+	}
+}
+
+// TestIncrementalFromKnot changes a zone that Knot serves and fetches the
+// change: what was deleted, what was added, signed.
+func TestIncrementalFromKnot(t *testing.T) {
+	knotc := dnstest.Tool(t, "knotc")
+	p := dnstest.Knot(t, dnstest.Config{Zones: testZones(t), TSIG: tsigName + ":" + tsigSecret})
+	key, err := resolve.ParseTSIGKey(strings.NewReader(tsigName + ":" + tsigSecret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	z := &resolve.ZoneTransfer{Zone: "example.test", Server: upstream(t, "tcp", p.Addr), Key: key}
+	_, before, err := transfer(t, z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"zone-begin", "example.test"},
+		{"zone-set", "example.test", "added", "60", "A", "192.0.2.200"},
+		{"zone-unset", "example.test", "v4only", "A"},
+		{"zone-commit", "example.test"},
+	} {
+		if out, err := exec.Command(knotc, append([]string{"-c", p.Dir + "/knot.conf"}, args...)...).CombinedOutput(); err != nil {
+			t.Fatalf("knotc %q: %v\n%s", args, err, out)
+		}
+	}
+	z.Serial = &before.Serial
+	rrs, st, err := transfer(t, z)
+	if err != nil || !st.Incremental || !st.Verified || st.Serial <= before.Serial {
+		t.Fatalf("%+v, %v", st, err)
+	}
+	var got []string
+	for _, rr := range rrs {
+		if rr.Header().Rrtype != dns.TypeSOA {
+			got = append(got, rr.Header().Name+" "+resolve.Data(rr))
+		}
+	}
+	if want := []string{"v4only.example.test. 192.0.2.4", "added.example.test. 192.0.2.200"}; !slices.Equal(got, want) {
+		t.Errorf("changes %q, want %q", got, want)
 	}
 }

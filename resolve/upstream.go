@@ -110,7 +110,7 @@ func ParseUpstream(s string) (Upstream, error) {
 		host, path, ok := strings.Cut(s, "/")
 		if path, _, _ = strings.Cut(path, "{?dns}"); ok && path != "" {
 			p, err := url.Parse("/" + path)
-			if err != nil {
+			if err != nil || !isASCII(path) {
 				return fail("the path is not one of a URL")
 			}
 			u.Path = p.RequestURI()

@@ -230,6 +230,10 @@ func (l *lookup) setName(name string, reverse bool) error {
 		l.noSearch = true
 		return nil
 	}
+	// A name may hold a slash (RFC 2317), but this one is meant as a prefix.
+	if host, _, ok := strings.Cut(name, "/"); ok && !isAddr && resolve.IsAddress(host) {
+		return usagef("%s is not a prefix: its length is wrong", quoteArg(name))
+	}
 	if _, err := resolve.ParseName(name); err != nil {
 		return usagef("%w", err)
 	}
@@ -262,7 +266,7 @@ func (l *lookup) isType(s string) bool {
 func (l *lookup) addType(s string) bool {
 	name, serial, hasSerial := strings.Cut(s, "=")
 	t, ok := resolve.ParseType(name)
-	if !ok || hasSerial != (t == resolve.TypeIXFR) {
+	if !ok || hasSerial && t != resolve.TypeIXFR {
 		return false
 	}
 	if hasSerial {

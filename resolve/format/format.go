@@ -215,6 +215,9 @@ func Sentence(r *resolve.Result) string {
 		}
 		return s
 	case resolve.NoData:
+		if r.Source == resolve.FromHosts {
+			return fmt.Sprintf("%s has no %s record of %s", resolve.Escape(r.HostsFile), typ, name)
+		}
 		if al := r.Aliases(); len(al) > 0 {
 			return fmt.Sprintf("%s is an alias of %s, which has no %s record", name,
 				resolve.DisplayName(strings.TrimSuffix(al[len(al)-1].Target, ".")), typ)
