@@ -22,6 +22,7 @@ type slot struct {
 	next, prev int32 // slot number + 1; of the wheel, a queue or the free list
 	expires    int64 // tick
 	sent       int64 // when the latest attempt was sent
+	first      int64 // when the first was
 	seq, line  uint64
 
 	state     slotState
@@ -337,12 +338,19 @@ func (e *engine) send(now int64, i int32, srv *server, sk *sock, tx *txBatch) {
 	if srv.firstSent == 0 {
 		srv.firstSent = now
 	}
+	if s.attempts == 1 {
+		s.first = now
+	}
 	wait := srv.ctl.rto()
 	if s.attempts > 3 {
 		// Chance alone seldom loses three in a row.
 		wait <<= min(s.attempts-3, 16)
 	}
-	e.wheel.arm(e.slots, i, now+min(wait, int64(e.opt.Timeout)))
+	wait = min(wait, int64(e.opt.Timeout))
+	if e.opt.GiveUp > 0 {
+		wait = min(wait, s.first+int64(e.opt.GiveUp)-now)
+	}
+	e.wheel.arm(e.slots, i, now+wait)
 	bufsize := uint16(e.opt.BufSize)
 	if s.plain {
 		bufsize = 0
@@ -542,11 +550,16 @@ func (e *engine) timedOut(now int64, i int32, out *outbox) {
 	srv.inflight--
 	e.stats.Timeouts++
 	e.unanswered(srv, now)
-	if int(s.attempts) > e.opt.Retries || e.dead {
+	if int(s.attempts) > e.opt.Retries || e.dead || e.late(now, s) {
 		e.finish(i, out, nil, false, now-s.sent, false)
 		return
 	}
 	e.requeue(now, i)
+}
+
+// late reports whether s has had all the time that a name may have.
+func (e *engine) late(now int64, s *slot) bool {
+	return e.opt.GiveUp > 0 && now-s.first >= int64(e.opt.GiveUp)
 }
 
 // unanswered notes an attempt that brought nothing, and judges the server.
@@ -668,6 +681,9 @@ func (e *engine) takeStream(now int64, srv *server, out *outbox) (int32, bool) {
 			e.stats.Retries++
 		}
 	}
+	if s.attempts == 1 && !s.truncated {
+		s.first = now
+	}
 	srv.inflight++
 	srv.ctl.sent(now)
 	e.stats.Sent++
@@ -685,7 +701,7 @@ func (e *engine) exchanged(now int64, i int32, pkt []byte, timeout, refused bool
 	srv.inflight--
 	s.state = stateWaiting
 	m := message(pkt)
-	if pkt != nil && len(pkt) >= headerLen && m.answersQuestion(s.wire(), s.qtype, e.opt.MixCase) {
+	if len(pkt) >= headerLen && m.answersQuestion(s.wire(), s.qtype, e.opt.MixCase) {
 		if found, err := m.checkAnswers(headerLen+int(s.n)+4, s.qtype); err == nil {
 			e.stats.Received++
 			e.heard(srv, now, s.sent)
@@ -707,7 +723,7 @@ func (e *engine) exchanged(now int64, i int32, pkt []byte, timeout, refused bool
 	if !s.truncated {
 		e.unanswered(srv, now)
 	}
-	if e.dead || (s.truncated && s.tcpTries >= tcpTries) || (!s.truncated && int(s.attempts) > e.opt.Retries) {
+	if e.dead || e.late(now, s) || (s.truncated && s.tcpTries >= tcpTries) || (!s.truncated && int(s.attempts) > e.opt.Retries) {
 		e.finish(i, out, nil, false, now-s.sent, false)
 		if !timeout && !s.truncated {
 			out.last().status = statusNetwork
@@ -718,6 +734,9 @@ func (e *engine) exchanged(now int64, i int32, pkt []byte, timeout, refused bool
 	wait := int64(0)
 	if !timeout {
 		wait = int64(100e6) << min(s.attempts+s.tcpTries, 5)
+		if e.opt.GiveUp > 0 {
+			wait = max(0, min(wait, s.first+int64(e.opt.GiveUp)-now))
+		}
 	}
 	e.wheel.arm(e.slots, i, now+wait)
 }

@@ -94,6 +94,19 @@ func TestExchangerFails(t *testing.T) {
 	})
 }
 
+func TestQuestion(t *testing.T) {
+	name, qtype, err := Question(appendQuery(nil, 7, flagRD, mustName(`a\.b.\000.example`), typeMX, 1232, false))
+	if err != nil || name != `a\.b.\000.example.` || qtype != typeMX {
+		t.Errorf("%q, %d, %v", name, qtype, err)
+	}
+	query := appendQuery(nil, 7, flagRD, xExample, typeA, 0, false)
+	for n := range query {
+		if _, _, err := Question(query[:n]); err == nil {
+			t.Errorf("no error for the first %d octets", n)
+		}
+	}
+}
+
 // tcpServer answers on loopback: many queries to a connection, out of order,
 // and closing it after some.
 func tcpServer(t *testing.T, perConn int) (addr netip.AddrPort, conns *atomic.Int32) {

@@ -558,12 +558,17 @@ func (r *run) exchangeLoop(st *streams) {
 		if s.plain {
 			bufsize = 0
 		}
+		left := s.first + int64(e.opt.GiveUp) - s.sent
 		query = appendQuery(query[:0], uint16(e.rng.Uint64()), e.flags, s.wire(), s.qtype, bufsize, e.opt.DNSSEC)
 		e.mu.Unlock()
 
-		ctx, cancel := context.WithTimeout(r.ctx, r.opt.Timeout)
+		limit := r.opt.Timeout
+		if r.opt.GiveUp > 0 {
+			limit = min(limit, time.Duration(left)+time.Millisecond)
+		}
+		ctx, cancel := context.WithTimeout(r.ctx, limit)
 		answer, err := st.ex.Exchange(ctx, query)
-		timeout := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded)
+		timeout := err != nil && ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded)
 		cancel()
 		if err == nil && len(answer) > maxAnswer {
 			answer = answer[:maxAnswer]

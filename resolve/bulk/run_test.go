@@ -453,6 +453,25 @@ func TestQPS(t *testing.T) {
 	})
 }
 
+// TestGiveUp checks that no name takes longer than it may, over UDP or not.
+func TestGiveUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newFakeNet(t)
+		for _, server := range []Server{n.add("192.0.2.1:53", &fakeServer{}), {Name: "slow", Exchanger: &slowExchanger{delay: time.Hour}}, {Name: "none", Exchanger: nobody{}}} {
+			var out bytes.Buffer
+			stats, err := Run(t.Context(), strings.NewReader(list(20)), &out, Options{
+				Listen: n.listen, Servers: []Server{server}, GiveUp: 1700 * time.Millisecond, Retries: 100,
+			})
+			if err != nil || stats.Failed != 20 {
+				t.Errorf("%v, %+v", err, stats)
+			}
+			if stats.Elapsed < 1500*time.Millisecond || stats.Elapsed > 5*time.Second {
+				t.Errorf("took %v", stats.Elapsed)
+			}
+		}
+	})
+}
+
 // failAfter is an output that breaks, or is slow.
 type failAfter struct {
 	n     int
