@@ -29,7 +29,7 @@ type lookupMode struct {
 
 // lookupModes are tried in order.
 func lookupModes() []lookupMode {
-	return append([]lookupMode{cacheListMode(), compareMode(), waitMode()}, rootModes()...)
+	return append([]lookupMode{cacheListMode(), bulkMode(), compareMode(), waitMode()}, rootModes()...)
 }
 
 func lookupCommand(io stdio) *cli.Command {
@@ -49,7 +49,8 @@ func lookupCommand(io stdio) *cli.Command {
 			"must be for. Several servers are asked each.\n\n" +
 			"   wherry lookup example.com MX TXT\n" +
 			"   wherry lookup www.example.com AAAA @192.0.2.53 @tls://dns.example --json\n" +
-			"   wherry lookup example.com AXFR @ns1.example.com --tsig-file key\n\n" +
+			"   wherry lookup example.com AXFR @ns1.example.com --tsig-file key\n" +
+			"   wherry lookup --file names.txt --type MX @192.0.2.53 --output mx.csv\n\n" +
 			"With several questions of one type list the exit code is that of the worst\n" +
 			"answer; where the types were not given, or an address prefix was, the best.",
 		Flags:  append(lookupFlags(), modeFlags...),

@@ -69,6 +69,8 @@ func (b *bulkLookup) explain(err error) error {
 			return withHint(err, "what is printed is whole; with --output FILE a later --resume goes on from there")
 		}
 		return withHint(err, "the same command with --resume goes on from there")
+	case wrongCertificate(err):
+		return err // which has a hint of its own
 	case errors.Is(err, bulk.ErrSilent):
 		return withHint(silentError{err}, "names that were not asked are marked NOTASKED; is the server's address right, and does a firewall let UDP port 53 through?")
 	case errors.Is(err, bulk.ErrResume):

@@ -141,6 +141,54 @@ func TestBulkLookup(t *testing.T) {
 	}
 }
 
+// TestLookupFile takes the whole way, from the command line.
+func TestLookupFile(t *testing.T) {
+	list := filepath.Join(t.TempDir(), "names")
+	if err := os.WriteFile(list, []byte("a.example\nb..example\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	at := "@" + aServer(t).Addr.String()
+	for _, tt := range []struct {
+		name string
+		args []string
+		code int
+		out  string // part of standard output, or else of standard error
+	}{
+		{"csv", []string{at}, 0, "1,a.example,A,NOERROR,a.example.,60,IN,A,192.0.2.1,"},
+		{"in order", []string{at, "--ordered"}, 0, "\n2,b..example,A,MALFORMED,,,,,empty label,,\n"},
+		{"json", []string{at, "--json"}, 0, `"answerRRs":[{"NAME":"a.example.","TYPE":1,"TYPEname":"A","CLASS":1,"CLASSname":"IN","TTL":60,"rdataA":"192.0.2.1","RDLENGTH":4,"RDATAHEX":"c0000201"}]`},
+		{"short", []string{at, "--short"}, 0, "a.example\tA\tNOERROR\t192.0.2.1\n"},
+		{"through the client", []string{at, "--nsid", "--short"}, 0, "a.example\tA\tNOERROR\t192.0.2.1\n"},
+		{"a type", []string{at, "--type", "mx", "--short"}, 0, "a.example\tMX\tNODATA\n"},
+		{"the type as a word", []string{at, "MX", "--short"}, 0, "a.example\tMX\tNODATA\n"},
+		{"limits", []string{at, "--qps", "1000", "--concurrency", "2", "--retries", "0", "--timeout", "3s"}, 0, "192.0.2.1"},
+		{"two types", []string{at, "--type", "A", "--type", "MX"}, exitUsage, "one --type"},
+		{"a name", []string{at, "c.example"}, exitUsage, "names come from the file"},
+		{"a transfer", []string{at, "--type", "AXFR"}, exitUsage, "cannot transfer"},
+		{"another format", []string{at, "--format", "dig"}, exitUsage, "csv, json or short"},
+		{"a class", []string{at, "--class", "CH"}, exitUsage, "class IN only"},
+		{"no rate", []string{at, "--qps", "0"}, exitUsage, "--qps must be"},
+		{"too many", []string{at, "--concurrency", "100000"}, exitUsage, "--concurrency must be"},
+		{"resume what", []string{at, "--resume"}, exitUsage, "--output"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var out, errs bytes.Buffer
+			args := append([]string{"wherry", "lookup", "--file", list}, tt.args...)
+			code := run(t.Context(), args, stdio{In: strings.NewReader(""), Out: &out, Err: &errs})
+			if code != tt.code {
+				t.Errorf("exit %d, want %d: %s", code, tt.code, errs.String())
+			}
+			where := out.String()
+			if tt.code != 0 {
+				where = errs.String()
+			}
+			if !strings.Contains(where, tt.out) {
+				t.Errorf("no %q in\n%s", tt.out, where)
+			}
+		})
+	}
+}
+
 func TestThousands(t *testing.T) {
 	for n, want := range map[int64]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567", -1000: "-1,000", -100: "-100"} {
 		if got := thousands(n); got != want {

@@ -39,6 +39,10 @@ type Options struct {
 	// two soonest; their answers count all the same if they come late.
 	Timeout time.Duration
 
+	// GiveUp is the longest time for one name, from its first query; 0 is no
+	// limit but that of Retries.
+	GiveUp time.Duration
+
 	// Ports is the number of UDP sockets, each on a random port, to each
 	// server; 0 is 4. With more than 8 servers all of them share 16 sockets.
 	Ports int
@@ -160,9 +164,12 @@ type Stats struct {
 // asked by then are marked NOTASKED.
 var ErrSilent = errors.New("no server answers")
 
+// MaxConcurrency is the most that Options.Concurrency may be: a query's ID is
+// only good to know it by while few of the 65,536 are in use on a socket.
+const MaxConcurrency = 16384
+
 const (
 	defaultConcurrency = 8192
-	maxConcurrency     = 16384
 	defaultRetries     = 8
 	defaultTimeout     = 3 * time.Second
 	defaultPorts       = 4
@@ -176,12 +183,12 @@ func (o *Options) complete() error {
 	switch {
 	case len(o.Servers) == 0:
 		return errors.New("asking a list: no server")
-	case o.Concurrency < 0 || o.Concurrency > maxConcurrency:
-		return fmt.Errorf("asking a list: concurrency %d is not in 1 to %d", o.Concurrency, maxConcurrency)
+	case o.Concurrency < 0 || o.Concurrency > MaxConcurrency:
+		return fmt.Errorf("asking a list: concurrency %d is not in 1 to %d", o.Concurrency, MaxConcurrency)
 	case !(o.QPS >= 0 && o.QPS <= 1e9):
 		return fmt.Errorf("asking a list: %v queries a second", o.QPS)
-	case o.Timeout < 0:
-		return fmt.Errorf("asking a list: timeout %v", o.Timeout)
+	case o.Timeout < 0 || o.GiveUp < 0:
+		return fmt.Errorf("asking a list: timeout %v, give up after %v", o.Timeout, o.GiveUp)
 	case o.BufSize > 0 && o.BufSize < 512 || o.BufSize > 0xffff:
 		return fmt.Errorf("asking a list: buffer size %d is not in 512 to 65535", o.BufSize)
 	case o.Format < CSV || o.Format > Text:

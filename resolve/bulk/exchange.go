@@ -21,6 +21,20 @@ type Exchanger interface {
 	Exchange(ctx context.Context, query []byte) ([]byte, error)
 }
 
+// Question returns the name, in presentation format, and the type that a query
+// given to an [Exchanger] is for.
+func Question(query []byte) (name string, qtype uint16, err error) {
+	m := message(query)
+	if len(m) < headerLen || m.qdcount() != 1 {
+		return "", 0, errWire
+	}
+	wire, next, err := m.appendName(nil, headerLen)
+	if err != nil || next+4 > len(m) {
+		return "", 0, errWire
+	}
+	return string(appendNameText(nil, wire)), binary.BigEndian.Uint16(m[next:]), nil
+}
+
 // TCP is an [Exchanger] over a small pool of TCP connections with many queries
 // on each (RFC 7766). Connections are made when they are needed and remade
 // when the server has closed them.
@@ -109,9 +123,8 @@ func (t *TCP) drop(c *tcpConn) {
 
 // tcpConn is one connection and the queries on it, told apart by ID.
 type tcpConn struct {
-	pool  *TCP
-	dial  sync.Once
-	ready chan struct{} // closed when conn or err is set
+	pool *TCP
+	dial sync.Once
 
 	write sync.Mutex
 

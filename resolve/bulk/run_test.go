@@ -174,6 +174,7 @@ func TestEveryNameOnce(t *testing.T) {
 				n := newFakeNet(t)
 				opt := tt.opt
 				opt.Listen, opt.Dial = n.listen, n.dial
+				opt.Retries = 40 // chance must not fail the test
 				for i := range tt.servers {
 					tcp := 0
 					s := &fakeServer{delay: 5 * time.Millisecond, loss: 0.02, handle: faulty}
@@ -427,7 +428,7 @@ func TestQPS(t *testing.T) {
 		const names, qps = 2000, 100
 		n := newFakeNet(t)
 		var servers []*fakeServer
-		opt := Options{Listen: n.listen, QPS: qps}
+		opt := Options{Listen: n.listen, QPS: qps, Retries: 40}
 		for i := range 2 {
 			s := &fakeServer{delay: 10 * time.Millisecond, loss: 0.1}
 			s.handle = func(q *query) { q.reply(answer(q.msg), 0, q.addr) }
@@ -448,6 +449,25 @@ func TestQPS(t *testing.T) {
 				if j := i + qps; j < len(s.arrivals) && s.arrivals[j].Sub(at) < 980*time.Millisecond {
 					t.Fatalf("%d queries in %v", qps+1, s.arrivals[j].Sub(at))
 				}
+			}
+		}
+	})
+}
+
+// TestGiveUp checks that no name takes longer than it may, over UDP or not.
+func TestGiveUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newFakeNet(t)
+		for _, server := range []Server{n.add("192.0.2.1:53", &fakeServer{}), {Name: "slow", Exchanger: &slowExchanger{delay: time.Hour}}, {Name: "none", Exchanger: nobody{}}} {
+			var out bytes.Buffer
+			stats, err := Run(t.Context(), strings.NewReader(list(20)), &out, Options{
+				Listen: n.listen, Servers: []Server{server}, GiveUp: 1700 * time.Millisecond, Retries: 100,
+			})
+			if err != nil || stats.Failed != 20 {
+				t.Errorf("%v, %+v", err, stats)
+			}
+			if stats.Elapsed < 1500*time.Millisecond || stats.Elapsed > 5*time.Second {
+				t.Errorf("took %v", stats.Elapsed)
 			}
 		}
 	})
@@ -535,7 +555,7 @@ func TestStopAndResume(t *testing.T) {
 						ctx, cancel := context.WithTimeout(t.Context(), time.Duration(50*try)*time.Millisecond)
 						defer cancel()
 						stats, err = Run(ctx, strings.NewReader("# names\n"+list(names)+list(10)), f,
-							Options{Listen: n.listen, Servers: []Server{n.add("192.0.2.1:53", s)}, Format: format, Ordered: ordered, Resume: done})
+							Options{Listen: n.listen, Servers: []Server{n.add("192.0.2.1:53", s)}, Format: format, Ordered: ordered, Resume: done, Retries: 40})
 					})
 					if err == nil {
 						if stats.Resumed != before || stats.Orphans != 0 {
