@@ -81,7 +81,7 @@ func TestImpairments(t *testing.T) {
 // TestInvariants checks every connection at every step, with everything
 // going wrong at once and many connections.
 func TestInvariants(t *testing.T) {
-	seeds := uint64(20)
+	seeds := uint64(300)
 	if testing.Short() {
 		seeds = 4
 	}
