@@ -118,9 +118,11 @@ const (
 	backoff       = 0.7
 	excessLimit   = 0.02
 	standingLimit = 12
+	competeStart  = 1.45 // slow start up to so many first windows, as a newcomer has
+	upStanding    = 4    // rounds with a queue after which up is left out
 	minQueue      = 2 * time.Millisecond
-	pressStep     = .03
-	pressMax      = .3
+	pressStep     = .04
+	pressMax      = .4
 	baseSpan      = 30 * time.Second
 	probeRTTEvery = 10 * time.Second
 	minWindow     = 4 // packets
@@ -319,6 +321,11 @@ func (m *model) advance(e *ackEvent) {
 		}
 		if elapsed >= time.Duration(m.cruise)*base {
 			m.bwLo = math.Inf(1)
+			if m.standing >= upStanding && !m.plain {
+				// There is a queue: more cannot be had by sending more.
+				m.enter(now, phaseDown)
+				return
+			}
 			m.enter(now, phaseUp)
 		}
 	case phaseUp:
@@ -354,7 +361,7 @@ func (m *model) watch(e *ackEvent) {
 	// what the path ever gave needs, so as not to take minutes to get there.
 	w := max(float64(e.prior), .6*m.bwEver*e.srtt.Seconds())
 	m.cub = *newCubic()
-	m.cub.cwnd, m.cub.ssthresh, m.cub.wMax = w, w, w
+	m.cub.cwnd, m.cub.ssthresh, m.cub.wMax = w, competeStart*w, w
 	m.events = 0
 	m.lastDip = e.now
 	m.enter(e.now, phaseCompete)
@@ -451,7 +458,7 @@ func (m *model) govern() float64 {
 		return 1
 	}
 	over := max(m.queue()-m.theta(), 0)
-	return 1 - min(.35, over.Seconds()/(2*m.base.value().Seconds())+m.press)
+	return 1 - min(.5, over.Seconds()/(2*m.base.value().Seconds())+m.press)
 }
 
 func (m *model) window() int {
