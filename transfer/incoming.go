@@ -165,6 +165,15 @@ func (in *incoming) digest() (d treehash.Digest, ok bool) {
 	if size == 0 {
 		return treehash.Sum(nil), len(in.groups) == 0
 	}
+	here := in.received
+	for g := range in.had {
+		if g < n {
+			here += min(treehash.GroupSize, size-g*treehash.GroupSize)
+		}
+	}
+	if here != size { // the digest is right, and the length told is not
+		return d, false
+	}
 	if n == 1 {
 		_, ok := in.groups[0]
 		return in.first, ok
