@@ -46,6 +46,7 @@ const (
 	maxComponent = 255     // bytes of one name, as NAME_MAX
 	maxDepth     = 255     // names in a path
 	maxEntries   = 1 << 22 // entries in a transfer
+	maxNames     = 1 << 29 // bytes of all its paths and link targets
 	maxSize      = 1 << 60 // bytes of a file
 	minEntry     = 1 + 1 + 1 + 1 + 1 + 1 + 1
 )

@@ -148,7 +148,7 @@ func decodeError(p []byte) error {
 	}
 }
 
-// describeFailure is one file's failure in one line.
+// describeFailure is one file's failure in one line. The text may be the peer's.
 func describeFailure(e *Entry, text string) string {
-	return safetext.Quote(e.Path) + ": " + text
+	return safetext.Quote(e.Path) + ": " + safetext.Clean(text)
 }

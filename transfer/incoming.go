@@ -19,7 +19,9 @@ type incoming struct {
 	groups   map[int64]treehash.CV // here, by number; zero while being written
 	had      map[int64]bool        // of them, those from an earlier run, which may be sent anew
 	first    treehash.Digest       // of group 0 as a file of its own
-	received int64                 // bytes of pieces
+	received int64                 // bytes of pieces that have been written
+	taken    int64                 // bytes of pieces, those being written too
+	short    bool                  // a piece of less than a group has come: the last one
 	busy     int                   // pieces being written
 	end      *fileEnd
 	failed   string // why it cannot be written; the rest of its pieces is dropped
@@ -53,6 +55,10 @@ func (in *incoming) piece(p piece, content []byte, maxSize int64) (complete bool
 		err = protocolErrorf("a piece that does not begin where a hash group does")
 	case twice && !in.had[g]:
 		err = protocolErrorf("a piece of a file came twice")
+	case p.length < treehash.GroupSize && in.short:
+		err = protocolErrorf("a second piece of a file that is no whole group")
+	case in.end != nil && in.taken+int64(p.length) > in.end.Sent:
+		err = protocolErrorf("more content of a file than its end told")
 	case in.e.Size >= 0 && p.offset+int64(p.length) > in.e.Size:
 		err = &EntryError{in.e.Path, "more content came than was announced"}
 	case in.e.Size == UnknownSize && maxSize > 0 && p.offset+int64(p.length) > maxSize:
@@ -67,6 +73,8 @@ func (in *incoming) piece(p piece, content []byte, maxSize int64) (complete bool
 		in.resumed -= int64(p.length)
 	}
 	in.groups[g] = treehash.CV{}
+	in.taken += int64(p.length)
+	in.short = in.short || p.length < treehash.GroupSize
 	in.busy++
 	write := in.failed == ""
 	in.mu.Unlock()
@@ -111,6 +119,8 @@ func (in *incoming) ended(end fileEnd) (complete bool, err error) {
 		return false, protocolErrorf("a file ended twice")
 	case in.comparing:
 		return false, protocolErrorf("the end of a file that was only to be compared")
+	case in.taken > end.Sent:
+		return false, protocolErrorf("more content of a file than its end told")
 	case in.e.Size >= 0 && end.Size > in.e.Size:
 		return false, &EntryError{in.e.Path, "it ended longer than was announced"}
 	}
@@ -155,9 +165,21 @@ func (in *incoming) digest() (d treehash.Digest, ok bool) {
 	if size == 0 {
 		return treehash.Sum(nil), len(in.groups) == 0
 	}
+	here := in.received
+	for g := range in.had {
+		if g < n {
+			here += min(treehash.GroupSize, size-g*treehash.GroupSize)
+		}
+	}
+	if here != size { // the digest is right, and the length told is not
+		return d, false
+	}
 	if n == 1 {
 		_, ok := in.groups[0]
 		return in.first, ok
+	}
+	if int64(len(in.groups)) < n { // before memory is taken for what the sender claims
+		return d, false
 	}
 	cvs := make([]treehash.CV, n)
 	for i := range cvs {

@@ -24,6 +24,7 @@ const DefaultTimeout = 12 * time.Second
 type link struct {
 	conn    net.Conn
 	timeout time.Duration
+	greetBy time.Time // until when the peer's hello must be here; zero once it is
 	br      *bufio.Reader
 
 	wmu       sync.Mutex
@@ -51,7 +52,11 @@ func newLink(conn net.Conn, timeout time.Duration) *link {
 type silenceReader struct{ l *link }
 
 func (s silenceReader) Read(p []byte) (int, error) {
-	_ = s.l.conn.SetReadDeadline(time.Now().Add(s.l.timeout))
+	deadline := time.Now().Add(s.l.timeout)
+	if by := s.l.greetBy; !by.IsZero() && by.Before(deadline) {
+		deadline = by
+	}
+	_ = s.l.conn.SetReadDeadline(deadline)
 	if s.l.closing.Load() { // this may have overwritten goodbye's deadline just now
 		_ = s.l.conn.SetReadDeadline(time.Now().Add(parting))
 	}
@@ -133,6 +138,9 @@ func (l *link) explain(doing string, err error) error {
 	}
 	addr := l.conn.RemoteAddr()
 	if errors.Is(err, os.ErrDeadlineExceeded) {
+		if !l.greetBy.IsZero() {
+			return fmt.Errorf("%v has not said hello within %v: %w", addr, min(l.timeout, greeting), ErrPeerSilent)
+		}
 		return fmt.Errorf("%s %v: %w for %v", doing, addr, ErrPeerSilent, l.timeout)
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -200,9 +208,15 @@ func lost(err error) bool {
 	return errors.Is(err, ErrLost) || errors.Is(err, ErrPeerSilent)
 }
 
+// greeting is how long a peer may take for its hello as a whole: silence alone
+// would let it send a byte now and then and hold a place for ever.
+const greeting = 10 * time.Second
+
 // open exchanges preamble and hello. Both ends speak at once, so it costs one
 // round trip.
 func (l *link) open(ours hello) (theirs hello, err error) {
+	l.greetBy = time.Now().Add(greeting)
+	defer func() { l.greetBy = time.Time{} }()
 	out := append([]byte(preamble), preambleHello)
 	if err := l.write(appendFrame(out, frameHello, ours.encode())); err != nil {
 		return hello{}, err

@@ -30,6 +30,7 @@ type manifest struct {
 	fold  caseRule
 	seen  map[string]Kind
 	bytes int64
+	names int // bytes of paths and targets so far
 }
 
 func newManifest(goos string, fold caseRule) *manifest {
@@ -73,6 +74,9 @@ func (m *manifest) add(e Entry) error {
 	if len(m.seen) >= maxEntries {
 		return &RefusedError{Reason: "more entries than this end takes"}
 	}
+	if m.names += len(e.Path) + len(e.Target); m.names > maxNames {
+		return &RefusedError{Reason: "more and longer names than this end takes"}
+	}
 	m.seen[k] = e.Kind
 	if e.Kind == File && e.Size > 0 {
 		if m.bytes > maxSize-e.Size {
@@ -113,13 +117,19 @@ func badName(name, goos string) string {
 		return "a name in the path is too long"
 	case strings.IndexByte(name, 0) >= 0:
 		return "the path has a zero byte in it"
-	case strings.HasSuffix(name, partSuffix) || strings.HasSuffix(name, journalSuffix):
+	case hasSuffixFold(name, partSuffix) || hasSuffixFold(name, journalSuffix):
 		return "the name is kept for unfinished files"
 	}
 	if goos == "windows" {
 		return badWindowsName(name)
 	}
 	return ""
+}
+
+// hasSuffixFold is HasSuffix for a suffix of ASCII, on a file system that may not
+// tell upper from lower case.
+func hasSuffixFold(s, suffix string) bool {
+	return len(s) >= len(suffix) && strings.EqualFold(s[len(s)-len(suffix):], suffix)
 }
 
 // badWindowsName knows the names that Windows gives another meaning, or trims.

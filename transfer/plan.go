@@ -111,6 +111,7 @@ func (r *receiver) planEntries(ctx context.Context) error {
 				r.trace.Accepted(r.asked)
 			}
 			r.mu.Unlock()
+			r.agreed.Store(true)
 			if err := r.link.frame(frameDecisionsEnd, nil); err != nil {
 				return err
 			}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/wherry-net/wherry/transfer/treehash"
@@ -81,6 +82,7 @@ type receiver struct {
 	free   chan []byte   // buffers for content: what bounds the memory
 	pieces chan pieces   // reader to landers
 	commit chan finished // landers to committer
+	agreed atomic.Bool   // every entry has been decided on, and the sender is being told
 	plan   chan planned  // reader to planner
 
 	mu      sync.Mutex // guards what follows, and keeps calls of trace apart
@@ -320,7 +322,7 @@ func (r *receiver) read(ctx context.Context) error {
 				break
 			}
 			fill.items = append(fill.items, item{piece: piece{entry: end.Entry}, end: &end})
-		case t == frameFinish && n == 0:
+		case t == frameFinish && n == 0 && r.agreed.Load():
 			return flush()
 		default:
 			err = protocolErrorf("an unexpected %v frame", t)

@@ -30,7 +30,7 @@ type SendOptions struct {
 // When ctx ends, the peer is told, and Send returns soon with ErrInterrupted and
 // the Result so far.
 func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Result, error) {
-	s := &sender{src: src, link: newLink(conn, o.Timeout), trace: o.Trace, wanted: map[int]bool{}, sent: map[int]fileEnd{}}
+	s := &sender{src: src, link: newLink(conn, o.Timeout), trace: o.Trace, wanted: map[int]bool{}, settled: map[int]bool{}, sent: map[int]fileEnd{}}
 	if s.trace == nil {
 		s.trace = &Trace{}
 	}
@@ -57,6 +57,7 @@ type sender struct {
 	entries []Entry
 	totals  Totals
 	wanted  map[int]bool    // decided to send (false: only compared so far), receipt outstanding
+	settled map[int]bool    // their receipts have come: nothing more can be asked of them
 	sent    map[int]fileEnd // what was read of them, to hold the receipts to
 	asked   Totals
 	result  Result
@@ -304,7 +305,7 @@ func (s *sender) decide(c decision) error {
 		if e.Kind != File {
 			return protocolErrorf("it asks for the content of %s, a %v", path.Base(e.Path), e.Kind)
 		}
-		if s.wanted[i] {
+		if s.wanted[i] || s.settled[i] {
 			return protocolErrorf("it asks for a file twice")
 		}
 		switch c.Verb {
@@ -335,14 +336,20 @@ func (s *sender) receipt(r receipt) error {
 	switch {
 	case r.Entry >= len(s.entries) || s.entries[r.Entry].Kind != File:
 		return protocolErrorf("a receipt for something that is not a file")
+	case s.settled[r.Entry]:
+		return protocolErrorf("a second receipt for a file")
 	case r.Status == statusRefused && !send: // decided by size, or by the digest
 	case r.Status == statusHad && known && !send:
-	case !send:
+	case !send || r.Status == statusRefused || r.Status == statusHad:
 		return protocolErrorf("a receipt for a file that it did not ask for")
 	}
 	end, read := s.sent[r.Entry]
+	if known && !read {
+		return protocolErrorf("a receipt for a file that has not been sent yet")
+	}
 	delete(s.wanted, r.Entry)
 	delete(s.sent, r.Entry)
+	s.settled[r.Entry] = true
 	e := &s.entries[r.Entry]
 	switch r.Status {
 	case statusDone, statusHad:

@@ -25,7 +25,8 @@ type Trace struct {
 	// Closing: the transfer has come to its end, good or bad, and the connection
 	// is about to be closed: the last moment to ask the kernel about it.
 	Closing func()
-	// Warning: something was left out; the transfer goes on.
+	// Warning: something was left out; the transfer goes on. Both texts are as
+	// they came, from a file system or from the peer: not safe to print.
 	Warning func(path, text string)
 }
 

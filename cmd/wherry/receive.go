@@ -89,6 +89,25 @@ func receiveOne(ctx context.Context, p *printer, conn net.Conn, o transfer.Recei
 	return s.done(result, err)
 }
 
+// receiveFrom is receiveOne for one of many.
+func receiveFrom(ctx context.Context, p *printer, conn net.Conn, o transfer.ReceiveOptions, l *lobby) error {
+	l.enter(conn)
+	served := false
+	defer func() { l.leave(conn, served) }()
+	s := newSession(p, "receive", conn)
+	o.Trace = s.trace()
+	connected := o.Trace.Connected
+	o.Trace.Connected = func(peer string) {
+		if served = l.greeted(conn); !served {
+			conn.Close()
+			return
+		}
+		connected(peer)
+	}
+	result, err := transfer.Receive(ctx, conn, o)
+	return s.done(result, err)
+}
+
 // keepReceiving serves every sender in a goroutine of its own until ctx ends.
 func keepReceiving(ctx context.Context, p *printer, m *meeting, o transfer.ReceiveOptions) error {
 	ln, err := m.open(ctx)
@@ -98,27 +117,17 @@ func keepReceiving(ctx context.Context, p *printer, m *meeting, o transfer.Recei
 	defer ln.Close()
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	slots := make(chan struct{}, maxSessions)
+	var l lobby
 	for {
 		conn, err := ln.AcceptContext(ctx)
 		if err != nil {
 			return err
 		}
-		select {
-		case slots <- struct{}{}:
-		default:
-			conn.Close() // more at once than is reasonable: the next may come later
-			continue
-		}
 		wg.Go(func() {
-			defer func() { <-slots }()
-			_ = receiveOne(ctx, p, conn, o) // shown there; the next sender has nothing to do with it
+			_ = receiveFrom(ctx, p, conn, o, &l) // shown there; the next sender has nothing to do with it
 		})
 	}
 }
-
-// maxSessions bounds how many senders --keep serves at once.
-const maxSessions = 64
 
 func receiveOptions(c *cli.Context, io stdio, m *meeting) (o transfer.ReceiveOptions, err error) {
 	o = transfer.ReceiveOptions{NoSync: c.Bool("no-sync"), Timeout: m.timeout}

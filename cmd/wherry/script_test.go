@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -55,6 +56,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("TMPDIR", e.WorkDir) // the demo cleans up after itself: seen here
 			e.Setenv("NO_COLOR", "1")
+			e.Setenv("GORACE", "atexit_sleep_ms=0") // a second that is not ours
 			return nil
 		},
 	})
@@ -124,6 +126,7 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"fifo":     fifo,
 	"big":      bigFile,
 	"clock":    clock,
+	"idle":     idle,
 }
 
 // waitfor FILE REGEXP waits until FILE, which a program in the background
@@ -407,5 +410,17 @@ func clock(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	default:
 		ts.Fatalf("usage: clock start|within DUR")
+	}
+}
+
+// idle N ADDR opens N connections that say nothing, and holds them until the
+// script ends.
+func idle(ts *testscript.TestScript, neg bool, args []string) {
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	for range n {
+		conn, err := net.Dial("tcp", args[1])
+		ts.Check(err)
+		ts.Defer(func() { conn.Close() })
 	}
 }
