@@ -74,11 +74,6 @@ func (w *wire) end(e fileEnd) *wire {
 	return w
 }
 
-// file is a whole file with its end.
-func (w *wire) file(entry int, content []byte) *wire {
-	return w.data(entry, 0, content).end(fileEnd{Entry: entry, Size: int64(len(content)), Sent: int64(len(content)), Digest: treehash.Sum(content)})
-}
-
 func mustBeSafe(t testing.TB, s string) {
 	t.Helper()
 	if i := strings.IndexFunc(s, func(r rune) bool {
