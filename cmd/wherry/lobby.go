@@ -50,6 +50,13 @@ func (l *lobby) greeted(conn net.Conn) bool {
 	return true
 }
 
+// waiting reports whether conn is among the silent ones still.
+func (l *lobby) waiting(conn net.Conn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Contains(l.silent, conn)
+}
+
 // leave tells that conn is gone.
 func (l *lobby) leave(conn net.Conn, served bool) {
 	l.mu.Lock()

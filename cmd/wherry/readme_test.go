@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -8,7 +9,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // TestREADME runs the README's marked sessions, in order and in one directory,
@@ -60,7 +63,11 @@ func TestREADME(t *testing.T) {
 					want = append(want, numbers(line))
 				}
 			}
-			cmd := exec.Command("bash", "-c", strings.Join(script, "\n"))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, "bash", "-c", "trap 'kill $(jobs -p) 2>/dev/null' EXIT TERM\n"+strings.Join(script, "\n"))
+			cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+			cmd.WaitDelay = 5 * time.Second
 			cmd.Dir = work
 			out, err := cmd.CombinedOutput()
 			if err != nil {

@@ -91,7 +91,6 @@ func receiveOne(ctx context.Context, p *printer, conn net.Conn, o transfer.Recei
 
 // receiveFrom is receiveOne for one of many.
 func receiveFrom(ctx context.Context, p *printer, conn net.Conn, o transfer.ReceiveOptions, l *lobby) error {
-	l.enter(conn)
 	served := false
 	defer func() { l.leave(conn, served) }()
 	s := newSession(p, "receive", conn)
@@ -105,6 +104,9 @@ func receiveFrom(ctx context.Context, p *printer, conn net.Conn, o transfer.Rece
 		connected(peer)
 	}
 	result, err := transfer.Receive(ctx, conn, o)
+	if !served && !l.waiting(conn) {
+		return err // pushed out by others; a line for each would only help who floods
+	}
 	return s.done(result, err)
 }
 
@@ -123,6 +125,7 @@ func keepReceiving(ctx context.Context, p *printer, m *meeting, o transfer.Recei
 		if err != nil {
 			return err
 		}
+		l.enter(conn) // in the order of arrival: the oldest silent one goes first
 		wg.Go(func() {
 			_ = receiveFrom(ctx, p, conn, o, &l) // shown there; the next sender has nothing to do with it
 		})
