@@ -35,6 +35,7 @@ type Conn struct {
 	ready     chan struct{} // closed when established, or over
 	isReady   bool
 	over      chan struct{} // closed when the engine is done
+	offload   *offload      // nil where there is no segmentation
 }
 
 var _ net.Conn = (*Conn)(nil)

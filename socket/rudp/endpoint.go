@@ -198,8 +198,8 @@ func (e *endpoint) stranger(now time.Duration, m *datagram.Message, d []byte) *C
 		e.dropped(m.Addr, len(d), arq.DropClosed)
 		return nil
 	}
-	cfg := e.engineConfig(m.Local, m.Addr)
-	c := e.add(e.acceptor.Accept(now, cfg, v), m.Local)
+	cfg, off := e.engineConfig(m.Local, m.Addr)
+	c := e.add(e.acceptor.Accept(now, cfg, v), m.Local, off)
 	if c == nil {
 		return nil
 	}
@@ -226,16 +226,23 @@ func (e *endpoint) room(id uint64, now time.Duration) bool {
 
 // engineConfig completes the configuration for a connection between two
 // addresses.
-func (e *endpoint) engineConfig(local netip.Addr, remote netip.AddrPort) arq.Config {
+func (e *endpoint) engineConfig(local netip.Addr, remote netip.AddrPort) (arq.Config, *offload) {
 	cfg := e.cfg.Engine
 	at := e.localFor(local)
 	if cfg.MaxDatagram == 0 {
 		cfg.MaxDatagram = datagram.InterfacePayload(at.Addr(), remote.Addr())
 	}
 	if t := e.cfg.Trace; t != nil && t.Conn != nil {
-		cfg.Trace = t.Conn(at, remote)
+		if own := t.Conn(at, remote); own != nil {
+			cfg.Trace = own
+		}
 	}
-	return cfg
+	var off *offload
+	if e.sock.Segmenting(remote) {
+		off = &offload{disable: func() { e.sock.DisableSegmentation(remote) }}
+		cfg.Trace = off.watch(cfg.Trace)
+	}
+	return cfg, off
 }
 
 // localFor is this end's address as a peer sees it that sent to local.
@@ -247,8 +254,9 @@ func (e *endpoint) localFor(local netip.Addr) netip.AddrPort {
 }
 
 // add makes a Conn of an engine and starts its loop.
-func (e *endpoint) add(eng *arq.Conn, local netip.Addr) *Conn {
+func (e *endpoint) add(eng *arq.Conn, local netip.Addr, off *offload) *Conn {
 	c := newConn(e, eng, local)
+	c.offload = off
 	e.mu.Lock()
 	if e.err != nil {
 		e.mu.Unlock()
