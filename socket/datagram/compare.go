@@ -31,10 +31,10 @@ func (t tally) total() uint64  { return t.acked + t.lost }
 func (t tally) ratio() float64 { return float64(t.lost) / float64(max(1, t.total())) }
 
 const (
-	watchFirst   = 500 // packets before the first look
-	watchMost    = 1e6 // and at most between two
-	suspectRatio = .02 // loss that makes trains suspect
-	compareStep  = 500 // packets of each kind between looks at a comparison
+	watchFirst   = 500  // packets before the first look
+	watchMost    = 1e6  // and at most between two
+	suspectRatio = .02  // loss that makes trains suspect
+	compareStep  = 1000 // packets of each kind between looks at a comparison
 	compareMost  = 8000
 	// farWorse is by how much more trains have to be lost, besides being lost
 	// three times as often. Congestion hits trains somewhat harder than what
@@ -73,7 +73,8 @@ func (c *Comparison) Off() bool { return c.off }
 func (c *Comparison) Comparing() bool { return c.comparing }
 
 // Settled takes in the fate of a packet: whether it was lost, and whether it
-// was part of a segmented train.
+// was part of a segmented train. While comparing, the fates of packets that were
+// sent before that began must be left out.
 func (c *Comparison) Settled(segmented, lost bool) {
 	if c.off {
 		return

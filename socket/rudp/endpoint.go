@@ -58,24 +58,18 @@ func (e *endpoint) start() {
 	go e.receive()
 }
 
-// Messages read at once. One is 64 KiB when the kernel joins datagrams; without
-// that, it takes many to save system calls.
-const (
-	joinedBatch = 4
-	singleBatch = 32
-)
+// readBatch is how many messages are read at once. Where the kernel joins
+// datagrams, a few hold all that there is, and the rest of the memory is never
+// touched; where the network brings them one by one it takes many.
+const readBatch = 32
 
 // receive is the goroutine that reads the socket and hands each datagram to the
 // engine that it is for.
 func (e *endpoint) receive() {
 	defer close(e.done)
-	n, size := joinedBatch, datagram.MaxMessage
-	if e.sock.Mode() != datagram.Segmented {
-		n = singleBatch
-	}
-	ms := make([]datagram.Message, n)
+	ms := make([]datagram.Message, readBatch)
 	for i := range ms {
-		ms[i].Buf = make([]byte, size)
+		ms[i].Buf = make([]byte, datagram.MaxMessage)
 	}
 	for {
 		n, err := e.sock.ReadBatch(ms)

@@ -16,6 +16,8 @@ type offload struct {
 	// alone marks, by the packets' numbers, what was sent singly while
 	// comparing. A comparison takes a few thousand packets.
 	alone *[ringPackets / 64]uint64
+	since uint64 // the first packet of the comparison that goes on
+	on    bool   // one goes on
 }
 
 const ringPackets = 1 << 16
@@ -44,6 +46,11 @@ func (o *offload) watch(trace *arq.Trace) *arq.Trace {
 
 // settled takes in a packet's fate.
 func (o *offload) settled(number uint64, lost bool) {
+	// What was in flight when the comparison began holds the losses that
+	// began it, and all of it went by train.
+	if o.cmp.Comparing() && (!o.on || number < o.since) {
+		return
+	}
 	alone := false
 	if o.alone != nil {
 		i := number % ringPackets
@@ -58,12 +65,19 @@ func (o *offload) settled(number uint64, lost bool) {
 
 // sending decides how a train leaves.
 func (o *offload) sending(m *datagram.Message) {
-	if o == nil || !o.cmp.Comparing() {
+	if o == nil {
+		return
+	}
+	if !o.cmp.Comparing() {
+		o.on = false
 		return
 	}
 	first, ok := arq.PacketNumber(m.Buf)
 	if !ok {
 		return
+	}
+	if !o.on {
+		o.on, o.since = true, first
 	}
 	if o.alone == nil {
 		o.alone = new([ringPackets / 64]uint64)
