@@ -171,7 +171,7 @@ func (a *Acceptor) Accept(now time.Duration, cfg Config, v Verdict) *Conn {
 	c.local, c.remote, c.addr = v.ID, v.client, v.from
 	c.hs.reset = a.resetToken(v.ID)
 	c.hs.acceptDue = true
-	if v.rtt < time.Second {
+	if v.rtt < initialRTT { // otherwise an INIT was lost in between
 		c.rtt.seed(v.rtt)
 	}
 	c.establish(now, v.peer)

@@ -120,9 +120,9 @@ func (c *Conn) handleHandshake(now time.Duration, h header, b []byte, from netip
 		}
 		c.remote = h.number
 		copy(c.hs.reset[:], rest)
-		// If the INIT was sent again this may be too long, which the first
-		// sample corrects.
-		c.rtt.seed(now - c.hs.firstSent)
+		// If the INIT was sent again this is too long; the first sample
+		// replaces it.
+		c.rtt.seed(min(now-c.hs.firstSent, time.Second))
 		c.establish(now, p)
 		c.needPing = true // tells the server, even if nothing is to be said
 	case h.typ == typeVersion && ours && waiting && c.hs.cookie == nil:
@@ -151,7 +151,6 @@ func (c *Conn) handleHandshake(now time.Duration, h header, b []byte, from netip
 func (r *rttEstimator) seed(d time.Duration) {
 	if r.samples == 0 && d > 0 {
 		r.latest, r.min, r.smoothed, r.variance = d, d, d, d/2
-		r.samples = 1
-		r.hist.add(d)
+		r.samples, r.seeded = 1, true
 	}
 }

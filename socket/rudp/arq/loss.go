@@ -125,8 +125,10 @@ func (c *Conn) armPTO(now time.Duration) {
 	if c.inFlight == 0 {
 		return
 	}
-	pto := c.rtt.pto(c.ackDelay()) << min(l.ptoCount, 6)
-	l.timer = c.lastSent + min(pto, 2*time.Second+c.rtt.pto(c.ackDelay()))
+	// The backoff ends at a second more, so that a path that loses most
+	// packets is tried often enough before it is given up.
+	pto := c.rtt.pto(c.ackDelay())
+	l.timer = c.lastSent + min(pto<<min(l.ptoCount, 6), pto+time.Second)
 }
 
 // onLossTimer fires the loss timer or the probe timer.
@@ -155,6 +157,9 @@ func (c *Conn) onLossTimer(now time.Duration) {
 		p := c.sent.at(n)
 		if p.state != packetInFlight {
 			continue
+		}
+		if p.flags&(hasData|hasFin|hasWindow) == 0 {
+			continue // nothing in it that anybody waits for
 		}
 		if p.flags&hasData != 0 {
 			c.send.lose(p.off, p.off+uint64(p.n))

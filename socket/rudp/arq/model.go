@@ -118,9 +118,10 @@ const (
 	backoff       = 0.7
 	excessLimit   = 0.02
 	standingLimit = 12
+	upStanding    = 4 // rounds with a queue after which up is left out
 	minQueue      = 2 * time.Millisecond
-	pressStep     = .03
-	pressMax      = .3
+	pressStep     = .04
+	pressMax      = .4
 	baseSpan      = 30 * time.Second
 	probeRTTEvery = 10 * time.Second
 	minWindow     = 4 // packets
@@ -319,6 +320,11 @@ func (m *model) advance(e *ackEvent) {
 		}
 		if elapsed >= time.Duration(m.cruise)*base {
 			m.bwLo = math.Inf(1)
+			if m.standing >= upStanding && !m.plain {
+				// There is a queue: more cannot be had by sending more.
+				m.enter(now, phaseDown)
+				return
+			}
 			m.enter(now, phaseUp)
 		}
 	case phaseUp:
@@ -451,7 +457,7 @@ func (m *model) govern() float64 {
 		return 1
 	}
 	over := max(m.queue()-m.theta(), 0)
-	return 1 - min(.35, over.Seconds()/(2*m.base.value().Seconds())+m.press)
+	return 1 - min(.5, over.Seconds()/(2*m.base.value().Seconds())+m.press)
 }
 
 func (m *model) window() int {

@@ -207,6 +207,10 @@ func (c *Conn) handleAck(now time.Duration, f *ackFrame) error {
 		// did, and says nothing about the length of the path.
 		if sample = turn; turn != newest || newestNum != f.largest {
 			delay = 0
+			// It may be told of late because earlier ACKs were lost.
+			if sample != nil && now-sample.time > c.rtt.pto(c.ackDelay()) {
+				sample = nil
+			}
 		}
 	}
 	if !c.loss.any || f.largest > c.loss.largest {

@@ -11,6 +11,7 @@ const (
 type rttEstimator struct {
 	latest, min, smoothed, variance time.Duration
 	samples                         uint64
+	seeded                          bool // by the handshake: the first sample replaces it
 	hist                            histogram
 }
 
@@ -21,7 +22,8 @@ func (r *rttEstimator) update(sample, ackDelay time.Duration) {
 	}
 	r.latest = sample
 	r.samples++
-	if r.samples == 1 {
+	if r.samples == 1 || r.seeded {
+		r.seeded = false
 		r.min, r.smoothed, r.variance = sample, sample, sample/2
 		r.hist.add(sample)
 		return
