@@ -118,7 +118,8 @@ const (
 	backoff       = 0.7
 	excessLimit   = 0.02
 	standingLimit = 12
-	upStanding    = 4 // rounds with a queue after which up is left out
+	competeStart  = 1.45 // slow start up to so many first windows, as a newcomer has
+	upStanding    = 4    // rounds with a queue after which up is left out
 	minQueue      = 2 * time.Millisecond
 	pressStep     = .04
 	pressMax      = .4
@@ -360,7 +361,7 @@ func (m *model) watch(e *ackEvent) {
 	// what the path ever gave needs, so as not to take minutes to get there.
 	w := max(float64(e.prior), .6*m.bwEver*e.srtt.Seconds())
 	m.cub = *newCubic()
-	m.cub.cwnd, m.cub.ssthresh, m.cub.wMax = w, w, w
+	m.cub.cwnd, m.cub.ssthresh, m.cub.wMax = w, competeStart*w, w
 	m.events = 0
 	m.lastDip = e.now
 	m.enter(e.now, phaseCompete)
