@@ -254,7 +254,7 @@ func (w *writing) fill() {
 		train := false
 		if m.Segment > 0 && end-off > m.Segment {
 			most := m.Segment
-			if seg {
+			if seg && !m.Single {
 				most *= max(1, min(maxSegments, maxTrain/m.Segment))
 			}
 			end = min(end, off+most)

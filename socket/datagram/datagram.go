@@ -37,6 +37,9 @@ type Message struct {
 	// Segment is the size of each datagram in the message but the last, which
 	// may be shorter. 0, or at least the length, is a single datagram.
 	Segment int
+	// Single makes the datagrams leave one by one even where the kernel could
+	// cut the train.
+	Single bool
 	// Addr is the peer. WriteBatch ignores it on a connected socket. IPv4
 	// addresses are never in their mapped form when read, and may be when
 	// written.

@@ -20,21 +20,23 @@ type Conn struct {
 	alarm alarm
 	kick  chan struct{} // wakes the loop
 
-	mu        sync.Mutex
-	eng       *arq.Conn
-	localAddr netip.Addr // that the peer sends to, where the system tells
-	readers   sync.Cond
-	writers   sync.Cond
-	reading   deadline
-	writing   deadline
-	want      int // the room that the most modest waiting writer wants
-	closed    bool
-	failed    error         // of the socket, which ends the connection
-	ports     int           // ICMP unreachables since anything arrived
-	taken     int           // bytes read since the loop was last woken for it
-	ready     chan struct{} // closed when established, or over
-	isReady   bool
-	over      chan struct{} // closed when the engine is done
+	mu         sync.Mutex
+	eng        *arq.Conn
+	localAddr  netip.Addr // that the peer sends to, where the system tells
+	readers    sync.Cond
+	writers    sync.Cond
+	reading    deadline
+	writing    deadline
+	want       int // the room that the most modest waiting writer wants
+	closed     bool
+	failed     error         // of the socket, which ends the connection
+	ports      int           // ICMP unreachables since anything arrived
+	portsSince time.Duration // and when the first of them came
+	taken      int           // bytes read since the loop was last woken for it
+	ready      chan struct{} // closed when established, or over
+	isReady    bool
+	over       chan struct{} // closed when the engine is done
+	offload    *offload      // nil where there is no segmentation
 }
 
 var _ net.Conn = (*Conn)(nil)

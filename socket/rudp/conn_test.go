@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"io"
 	"net"
 	"testing"
 	"time"
 
 	"golang.org/x/net/nettest"
+
+	"github.com/wherry-net/wherry/socket/rudp/arq"
 )
 
 func listen(t testing.TB, cfg Config) *Listener {
@@ -92,24 +95,42 @@ func TestTransfer(t *testing.T) {
 	}
 }
 
-func BenchmarkLoopback(b *testing.B) {
-	c, s := pair(b, Config{}, Config{})
-	buf := make([]byte, 1<<20)
-	b.SetBytes(int64(len(buf)))
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{s}, make([]byte, 256<<10))
-	}()
-	b.ResetTimer()
-	for range b.N {
-		if _, err := c.Write(buf); err != nil {
-			b.Fatal(err)
-		}
+// What a user pays for in CPU: everything from the writer's buffer to the
+// reader's, over loopback (64 KiB datagrams) and with Ethernet's datagrams.
+func BenchmarkThroughput(b *testing.B) {
+	for _, bc := range []struct {
+		name     string
+		datagram int
+		tls      bool
+	}{{"loopback", 0, false}, {"loopback-TLS", 0, true}, {"1472", 1472, false}, {"1472-TLS", 1472, true}} {
+		b.Run(bc.name, func(b *testing.B) {
+			cfg := Config{Engine: arq.Config{MaxDatagram: bc.datagram}}
+			c, s := pair(b, cfg, cfg)
+			var w, r net.Conn = c, s
+			if bc.tls {
+				w = tls.Client(c, &tls.Config{InsecureSkipVerify: true})
+				r = tls.Server(s, &tls.Config{Certificates: []tls.Certificate{certificate(b)}})
+			}
+			buf := make([]byte, 1<<20)
+			b.SetBytes(int64(len(buf)))
+			done := make(chan int64)
+			go func() {
+				n, _ := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{r}, make([]byte, 256<<10))
+				done <- n
+			}()
+			b.ResetTimer()
+			for range b.N {
+				if _, err := w.Write(buf); err != nil {
+					b.Fatal(err)
+				}
+			}
+			if t, ok := w.(*tls.Conn); ok {
+				t.CloseWrite()
+			}
+			c.CloseWrite()
+			if n := <-done; n != int64(b.N)<<20 {
+				b.Errorf("%d of %d bytes arrived", n, int64(b.N)<<20)
+			}
+		})
 	}
-	c.CloseWrite()
-	<-done
-	b.StopTimer()
-	b.Logf("%+v", c.Stats())
-	b.Logf("%+v %+v", c.SocketStats(), s.SocketStats())
 }

@@ -36,8 +36,8 @@ func Dial(ctx context.Context, to netip.AddrPort, cfg Config) (*Conn, error) {
 		sock.Close()
 		return nil, fail(err)
 	}
-	eng := arq.Dial(e.clock.now(), e.engineConfig(netip.Addr{}, sock.Peer()), sock.Peer())
-	c := e.add(eng, netip.Addr{})
+	ecfg, off := e.engineConfig(netip.Addr{}, sock.Peer())
+	c := e.add(arq.Dial(e.clock.now(), ecfg, sock.Peer()), netip.Addr{}, off)
 	e.finish() // when this connection is over, so is the socket
 	e.start()
 	select {

@@ -31,7 +31,8 @@
 // A peer that falls silent is given up after twelve seconds (the engine's idle
 // timeout; keep-alives see to it that a living one is never silent so long). A
 // client whose peer is gone while its host is not learns so by ICMP: at once
-// while connecting, after three reports in a row later. A peer that was
+// while connecting, later after three reports over half a second with nothing
+// else in between. A peer that was
 // restarted resets connections it does not know.
 //
 // # Errors

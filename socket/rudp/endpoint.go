@@ -58,24 +58,18 @@ func (e *endpoint) start() {
 	go e.receive()
 }
 
-// Messages read at once. One is 64 KiB when the kernel joins datagrams; without
-// that, it takes many to save system calls.
-const (
-	joinedBatch = 4
-	singleBatch = 32
-)
+// readBatch is how many messages are read at once. Where the kernel joins
+// datagrams, a few hold all that there is, and the rest of the memory is never
+// touched; where the network brings them one by one it takes many.
+const readBatch = 32
 
 // receive is the goroutine that reads the socket and hands each datagram to the
 // engine that it is for.
 func (e *endpoint) receive() {
 	defer close(e.done)
-	n, size := joinedBatch, datagram.MaxMessage
-	if e.sock.Mode() != datagram.Segmented {
-		n = singleBatch
-	}
-	ms := make([]datagram.Message, n)
+	ms := make([]datagram.Message, readBatch)
 	for i := range ms {
-		ms[i].Buf = make([]byte, size)
+		ms[i].Buf = make([]byte, datagram.MaxMessage)
 	}
 	for {
 		n, err := e.sock.ReadBatch(ms)
@@ -198,8 +192,8 @@ func (e *endpoint) stranger(now time.Duration, m *datagram.Message, d []byte) *C
 		e.dropped(m.Addr, len(d), arq.DropClosed)
 		return nil
 	}
-	cfg := e.engineConfig(m.Local, m.Addr)
-	c := e.add(e.acceptor.Accept(now, cfg, v), m.Local)
+	cfg, off := e.engineConfig(m.Local, m.Addr)
+	c := e.add(e.acceptor.Accept(now, cfg, v), m.Local, off)
 	if c == nil {
 		return nil
 	}
@@ -226,16 +220,23 @@ func (e *endpoint) room(id uint64, now time.Duration) bool {
 
 // engineConfig completes the configuration for a connection between two
 // addresses.
-func (e *endpoint) engineConfig(local netip.Addr, remote netip.AddrPort) arq.Config {
+func (e *endpoint) engineConfig(local netip.Addr, remote netip.AddrPort) (arq.Config, *offload) {
 	cfg := e.cfg.Engine
 	at := e.localFor(local)
 	if cfg.MaxDatagram == 0 {
 		cfg.MaxDatagram = datagram.InterfacePayload(at.Addr(), remote.Addr())
 	}
 	if t := e.cfg.Trace; t != nil && t.Conn != nil {
-		cfg.Trace = t.Conn(at, remote)
+		if own := t.Conn(at, remote); own != nil {
+			cfg.Trace = own
+		}
 	}
-	return cfg
+	var off *offload
+	if e.sock.Segmenting(remote) {
+		off = &offload{disable: func() { e.sock.DisableSegmentation(remote) }}
+		cfg.Trace = off.watch(cfg.Trace)
+	}
+	return cfg, off
 }
 
 // localFor is this end's address as a peer sees it that sent to local.
@@ -247,8 +248,9 @@ func (e *endpoint) localFor(local netip.Addr) netip.AddrPort {
 }
 
 // add makes a Conn of an engine and starts its loop.
-func (e *endpoint) add(eng *arq.Conn, local netip.Addr) *Conn {
+func (e *endpoint) add(eng *arq.Conn, local netip.Addr, off *offload) *Conn {
 	c := newConn(e, eng, local)
+	c.offload = off
 	e.mu.Lock()
 	if e.err != nil {
 		e.mu.Unlock()

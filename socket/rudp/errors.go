@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/wherry-net/wherry/socket/rudp/arq"
 )
@@ -49,17 +50,26 @@ func unreachable(err error) bool {
 	return false
 }
 
-// portsLimit is how many times in a row a peer that once was there has to be
-// reported gone, without anything arriving in between: one report may be forged
-// or late.
-const portsLimit = 3
+// A peer that once was there is given up after gonePorts reports that it is
+// not, if nothing arrives for goneTime between the first and the last of them:
+// one report may be forged or late, and a peer that is restarted is gone for a
+// moment.
+const (
+	gonePorts = 3
+	goneTime  = 500 * time.Millisecond
+)
 
 // unreachable takes in a report that the peer cannot be reached.
 func (c *Conn) unreachable(err error) {
 	c.mu.Lock()
+	now := c.ep.clock.now()
+	if c.ports == 0 {
+		c.portsSince = now
+	}
 	c.ports++
+	gone := errors.Is(err, refused) && c.ports >= gonePorts && now-c.portsSince >= goneTime
 	// Before there is a connection nothing speaks against the report.
-	fatal := c.eng.State() == arq.StateHandshake || errors.Is(err, refused) && c.ports >= portsLimit
+	fatal := gone || c.eng.State() == arq.StateHandshake
 	c.mu.Unlock()
 	if fatal {
 		c.fail(err)

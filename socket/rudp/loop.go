@@ -64,6 +64,7 @@ func (c *Conn) flush() bool {
 			return true
 		}
 		m := datagram.Message{Buf: slab[:t.N], Segment: t.SegmentSize, Addr: t.To, Local: c.localAddr, ECN: datagram.ECN(t.ECN)}
+		c.offload.sending(&m)
 		c.mu.Unlock()
 		if err := c.ep.write(&m); err != nil {
 			c.writeFailed(err)
