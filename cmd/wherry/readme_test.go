@@ -56,8 +56,8 @@ func TestREADME(t *testing.T) {
 					script = append(script, cmd)
 					if strings.HasSuffix(cmd, "&") {
 						// What a reader does by typing slowly: the listener is up
-						// before the other end dials.
-						script = append(script, `for i in $(seq 200); do grep -q ':`+fmt.Sprintf("%04X", port)+` ' /proc/net/tcp /proc/net/udp 2>/dev/null && break; sleep 0.02; done`)
+						// before the other end dials. 0A is LISTEN, 07 an unconnected UDP socket.
+						script = append(script, `for i in $(seq 1000); do grep -qE ':`+fmt.Sprintf("%04X", port)+` 0+:0+ 0[A7] ' /proc/net/tcp /proc/net/udp 2>/dev/null && break; sleep 0.02; done`)
 					}
 				} else {
 					want = append(want, numbers(line))

@@ -39,16 +39,6 @@ func (t *txBatch) add(srv *server, id, flags uint16, name []byte, qtype, bufsize
 	t.pkts = append(t.pkts, txPacket{off, len(t.arena) - off, srv})
 }
 
-// after returns the part of t that begins with the packet at b.
-func (t *txBatch) after(b *byte) *txBatch {
-	for i, p := range t.pkts {
-		if &t.arena[p.off] == b {
-			return &txBatch{arena: t.arena, pkts: t.pkts[i:]}
-		}
-	}
-	return &txBatch{}
-}
-
 func (t *txBatch) bytes(i int) []byte { return t.arena[t.pkts[i].off:][:t.pkts[i].n] }
 
 // rxPacket is one packet received. Its bytes are good until the next receive.

@@ -270,3 +270,13 @@ func refusesSegments(err error) bool {
 }
 
 func isRefused(err error) bool { return errors.Is(err, unix.ECONNREFUSED) }
+
+// after returns the part of t that begins with the packet at b.
+func (t *txBatch) after(b *byte) *txBatch {
+	for i, p := range t.pkts {
+		if &t.arena[p.off] == b {
+			return &txBatch{arena: t.arena, pkts: t.pkts[i:]}
+		}
+	}
+	return &txBatch{}
+}

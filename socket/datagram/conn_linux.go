@@ -49,11 +49,19 @@ type system struct {
 	recvBuffer, sendBuffer int
 }
 
+const (
+	// maxTrain is the longest train that the kernel takes: the length of an
+	// IP packet less the headers.
+	maxTrain = 65535 - 48
+	// maxSegments is UDP_MAX_SEGMENTS of kernels before 6.9, which has 128.
+	// At 1400 bytes a train is full before either.
+	maxSegments = 64
+)
+
 // A batch is one recvmmsg or sendmmsg in the making.
 type batch struct {
 	hdr   [maxBatch]mmsghdr
 	slot  [maxBatch]slot
-	flags int
 	call  uintptr // SYS_RECVMMSG or SYS_SENDMMSG
 	from  int
 	n     int // of hdr in use

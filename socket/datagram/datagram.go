@@ -125,6 +125,7 @@ type Conn struct {
 	count  counters
 	impair *impaired
 
+	//lint:ignore U1000 used on Linux, empty elsewhere
 	sys system // what the batched modes of this system need
 
 	closeOnce sync.Once

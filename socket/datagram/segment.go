@@ -7,12 +7,6 @@ import (
 )
 
 const (
-	// maxTrain is the longest train that the kernel takes: the length of an
-	// IP packet less the headers.
-	maxTrain = 65535 - 48
-	// maxSegments is UDP_MAX_SEGMENTS of kernels before 6.9, which has 128.
-	// At 1400 bytes a train is full before either.
-	maxSegments = 64
 	// maxPeers bounds what is remembered: when so many peers cannot have
 	// trains it is the host that cannot.
 	maxPeers = 256

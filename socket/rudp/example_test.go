@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log"
 
 	"github.com/wherry-net/wherry/socket/rudp"
 )
@@ -15,7 +14,8 @@ func Example() {
 	ctx := context.Background()
 	l, err := rudp.Listen(ctx, "udp", "127.0.0.1:0", rudp.Config{})
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer l.Close()
 	go func() {
@@ -30,7 +30,8 @@ func Example() {
 
 	c, err := rudp.Dial(ctx, l.AddrPort(), rudp.Config{})
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer c.Close()
 	fmt.Fprint(c, "hello")

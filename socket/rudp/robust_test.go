@@ -121,7 +121,7 @@ func TestManyConnections(t *testing.T) {
 		if l.Conns() == 0 {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(10 * time.Millisecond) //permit:time.Sleep polls for the end of real connections, which nothing announces
 	}
 	t.Errorf("%d connections are still there", l.Conns())
 }
@@ -519,7 +519,7 @@ func TestNothingStays(t *testing.T) {
 		if runtime.NumGoroutine() <= before {
 			return
 		}
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(20 * time.Millisecond) //permit:time.Sleep polls for the end of goroutines, which nothing announces
 	}
 	buf := make([]byte, 1<<16)
 	t.Errorf("%d goroutines before, %d after\n%s", before, runtime.NumGoroutine(), buf[:runtime.Stack(buf, true)])

@@ -10,14 +10,6 @@ type ecnState struct {
 	acked   uint64 // of those, acknowledged
 }
 
-func (e *ecnState) mark() ECN {
-	if e.off {
-		return NotECT
-	}
-	e.marked++
-	return ECT0
-}
-
 // report takes the peer's counters, and returns the count of new marks.
 func (e *ecnState) report(ect, ce uint32, newly int) (marks int) {
 	if e.off {

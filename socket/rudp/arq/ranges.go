@@ -139,14 +139,6 @@ func (r *rangeSet) contains(v uint64) bool {
 	return i < len(s) && s[i].lo <= v
 }
 
-// total is the count of numbers in the set.
-func (r *rangeSet) total() (n uint64) {
-	for _, s := range r.spans() {
-		n += s.hi - s.lo
-	}
-	return n
-}
-
 // overlap returns the spans that share a number with [lo, hi).
 func (r *rangeSet) overlap(lo, hi uint64) []span {
 	s := r.spans()

@@ -31,9 +31,6 @@ func (s *sendBuffer) write(b []byte) int {
 	return n
 }
 
-// unsent is the count of bytes never sent.
-func (s *sendBuffer) unsent() uint64 { return s.end - s.nxt }
-
 // pending reports whether anything waits to be sent, given the peer's window.
 func (s *sendBuffer) pending(limit uint64) bool {
 	return !s.lost.empty() || s.finLost || (s.nxt < s.end && s.nxt < limit) ||
@@ -111,6 +108,3 @@ func (s *sendBuffer) lose(lo, hi uint64) {
 		s.lost.add(lo, hi)
 	}
 }
-
-// done reports whether everything including the end was acknowledged.
-func (s *sendBuffer) done() bool { return s.finAcked && s.una == s.end }

@@ -8,8 +8,6 @@ import (
 	"github.com/wherry-net/wherry/socket/rudp/arq/sim"
 )
 
-const mib = 1 << 20
-
 // TestTargets holds single transfers to the goodput that they must reach,
 // start-up and end included.
 func TestTargets(t *testing.T) {
