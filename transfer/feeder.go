@@ -39,6 +39,7 @@ type job struct {
 	entry   int
 	e       *Entry
 	compare bool
+	known   *fileEnd // what to answer a comparison with, if that is known already
 	have    map[int64]treehash.CV
 }
 
@@ -210,6 +211,10 @@ func (f *feeder) recycle(b batch) { f.free <- b.frames[:0] }
 // source of groups for all producers, a pipe is read to its end here.
 func (f *feeder) file(ctx context.Context, j job, b *batch) error {
 	e := j.e
+	if j.known != nil {
+		f.end(*j.known, b)
+		return nil
+	}
 	if e.Size == UnknownSize {
 		return f.stream(ctx, j, e, b)
 	}
