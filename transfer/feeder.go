@@ -218,14 +218,8 @@ func (f *feeder) file(ctx context.Context, j job, b *batch) error {
 	if e.Size == UnknownSize {
 		return f.stream(ctx, j, e, b)
 	}
-	file, err := f.src.open(e)
+	file, info, err := f.src.open(e)
 	if err != nil {
-		f.fail(j, 0, err, b)
-		return nil
-	}
-	info, err := file.Stat()
-	if err != nil {
-		file.Close()
 		f.fail(j, 0, err, b)
 		return nil
 	}
