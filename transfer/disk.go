@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/wherry-net/wherry/socket/safetext"
 	"github.com/wherry-net/wherry/transfer/treehash"
@@ -31,19 +32,28 @@ type diskLander struct {
 	lru  []string // paths in dirs, the least recently used first
 	made []*Entry // directories of the manifest, parents first
 	used map[string]bool
+
+	fresh map[string]bool // directories that this run made
 }
 
 // A dirHandle is an open directory. It stays open while it is referred to.
 type dirHandle struct {
-	root *os.Root
-	refs int
+	root  *os.Root
+	at    *os.File // the same directory, to act relative to its descriptor
+	refs  int
+	fresh bool // this run made it: nothing is in it but what this run has put there
+}
+
+func (d *dirHandle) close() {
+	d.root.Close()
+	d.at.Close()
 }
 
 // maxDirs is how many directories stay open for later.
 const maxDirs = 64
 
 func newDiskLander(root *os.Root, sync bool) *diskLander {
-	return &diskLander{root: root, sync: sync, fold: foldsCase(root), dirs: map[string]*dirHandle{}, used: map[string]bool{}}
+	return &diskLander{root: root, sync: sync, fold: foldsCase(root), dirs: map[string]*dirHandle{}, used: map[string]bool{}, fresh: map[string]bool{}}
 }
 
 func (l *diskLander) caseRule() caseRule { return l.fold }
@@ -68,7 +78,7 @@ func (l *diskLander) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, d := range l.dirs {
-		d.root.Close()
+		d.close()
 	}
 	l.dirs = nil
 }
@@ -109,7 +119,12 @@ func (l *diskLander) dirLocked(p string) (*dirHandle, error) {
 	if len(l.lru) >= maxDirs {
 		l.evict()
 	}
-	d := &dirHandle{root: root, refs: 1}
+	at, err := root.Open(".")
+	if err != nil {
+		root.Close()
+		return nil, err
+	}
+	d := &dirHandle{root: root, at: at, refs: 1, fresh: l.fresh[p]}
 	l.dirs[p] = d
 	l.lru = append(l.lru, p)
 	return d, nil
@@ -120,7 +135,7 @@ func (l *diskLander) dirLocked(p string) (*dirHandle, error) {
 func (l *diskLander) evict() {
 	for i, p := range l.lru {
 		if d := l.dirs[p]; d.refs == 0 && p != "." {
-			d.root.Close()
+			d.close()
 			delete(l.dirs, p)
 			l.lru = append(l.lru[:i], l.lru[i+1:]...)
 			return
@@ -178,6 +193,7 @@ func (l *diskLander) directory(e *Entry) error {
 	defer l.release(parent)
 	name := path.Base(e.Path)
 	err = parent.root.Mkdir(name, 0o700)
+	fresh := err == nil
 	if errors.Is(err, fs.ErrExist) {
 		info, lerr := parent.root.Lstat(name)
 		if lerr == nil && !info.IsDir() {
@@ -190,6 +206,9 @@ func (l *diskLander) directory(e *Entry) error {
 	}
 	l.mu.Lock()
 	l.made = append(l.made, e)
+	if fresh {
+		l.fresh[e.Path] = true
+	}
 	l.mu.Unlock()
 	return nil
 }
@@ -212,6 +231,9 @@ func (l *diskLander) look(e *Entry) (existing, error) {
 		return existing{}, landError(e, err)
 	}
 	defer l.release(d)
+	if d.fresh {
+		return existing{}, nil
+	}
 	name := path.Base(e.Path)
 	info, err := d.root.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -399,25 +421,30 @@ func sideName(name, suffix string) string {
 // each of their directories once.
 func (l *diskLander) commit(batch []finished) {
 	var wg sync.WaitGroup
-	slots := make(chan struct{}, 4)
-	for i := range batch {
-		f := &batch[i]
-		t, ok := f.in.out.(*diskTarget)
-		if !ok {
-			continue
-		}
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			if f.status != statusDone {
-				t.discard()
+	var next atomic.Int64
+	work := func() {
+		for {
+			i := int(next.Add(1)) - 1
+			if i >= len(batch) {
 				return
 			}
-			if err := t.commit(f.in.size()); err != nil {
-				f.status, f.text = statusFailed, bare(err).Error()
+			f := &batch[i]
+			t, ok := f.in.out.(*diskTarget)
+			switch {
+			case !ok:
+			case f.status != statusDone:
+				t.discard()
+			default:
+				if err := t.commit(f.in.size()); err != nil {
+					f.status, f.text = statusFailed, bare(err).Error()
+				}
 			}
-		})
+		}
 	}
+	for range min(4, (len(batch)+7)/8) - 1 {
+		wg.Go(work)
+	}
+	work()
 	wg.Wait()
 	flushed := map[*dirHandle]error{}
 	for i := range batch {

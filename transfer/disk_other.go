@@ -16,6 +16,12 @@ func lockFile(*os.File) bool { return true }
 
 func setTime(_ *os.File, d *os.Root, name string, t time.Time) error { return d.Chtimes(name, t, t) }
 
+func (d *dirHandle) create(name string) (*os.File, error) {
+	return d.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, partMode)
+}
+
+func (d *dirHandle) setTime(name string, t time.Time) error { return d.root.Chtimes(name, t, t) }
+
 // setLinkTime: links have no settable time here.
 func setLinkTime(*os.Root, string, time.Time) {}
 

@@ -27,6 +27,9 @@ type diskTarget struct {
 	done    bool
 }
 
+// partMode is the mode of a file that is being collected.
+const partMode = 0o600
+
 // journalFrom is the size from which a broken transfer is worth continuing.
 const journalFrom = 4 * treehash.GroupSize
 
@@ -34,6 +37,9 @@ const journalFrom = 4 * treehash.GroupSize
 // good. What cannot be used is removed.
 func (t *diskTarget) resume() (map[int64]treehash.CV, error) {
 	t.part = sideName(t.name, partSuffix)
+	if t.dir.fresh {
+		return nil, nil
+	}
 	info, err := t.dir.root.Lstat(t.part)
 	if errors.Is(err, fs.ErrNotExist) {
 		_ = t.dir.root.Remove(sideName(t.name, journalSuffix))
@@ -76,15 +82,17 @@ func (t *diskTarget) open() (*os.File, error) {
 	if t.done {
 		return nil, fs.ErrClosed
 	}
-	f, err := t.dir.root.OpenFile(t.part, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := t.dir.create(t.part)
 	if errors.Is(err, fs.ErrExist) {
 		t.part = sideName(t.name, fmt.Sprintf(".%s%s", rand.Text()[:8], partSuffix))
-		f, err = t.dir.root.OpenFile(t.part, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		f, err = t.dir.create(t.part)
 	}
 	if err != nil {
 		return nil, err
 	}
-	lockFile(f)
+	if !t.dir.fresh || t.e.Size >= journalFrom {
+		lockFile(f) // others who collect a file of this name take another
+	}
 	if t.e.Size >= journalFrom && t.part == sideName(t.name, partSuffix) {
 		// Without a journal the transfer works too; it just cannot be continued.
 		t.journal, _ = createJournal(t.dir.root, sideName(t.name, journalSuffix), f, t.e.Size)
@@ -135,8 +143,15 @@ func (t *diskTarget) commit(size int64) error {
 				return err
 			}
 		}
-		if err := setAttributes(f, t.dir.root, t.part, t.e); err != nil {
-			return err
+		if t.e.Mode != partMode {
+			if err := f.Chmod(t.e.Mode); err != nil {
+				return err
+			}
+		}
+		if t.e.Size != UnknownSize { // a pipe has no time; now is right
+			if err := t.dir.setTime(t.part, t.e.ModTime); err != nil {
+				return err
+			}
 		}
 		if t.l.sync {
 			return syncFile(f)

@@ -98,6 +98,13 @@
 //	  data, end … finish ────────────────────▶  hash, write, flush, rename
 //	                        ◀──────── receipts … done
 //
+// A lost connection does not end a transfer if there can be another
+// ([SendOptions].Redial, Sessions): that one runs the protocol from its beginning.
+// A sender keeps its session's number; a receiver that comes again tells it. To a
+// file that it has finished on an earlier connection, the receiver answers with
+// "compare", and the sender with the digest that it knows; what of an unfinished
+// file has landed is told with "have".
+//
 // Digests are BLAKE3; the groups are those of package treehash.
 //
 // # Limits

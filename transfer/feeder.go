@@ -39,6 +39,7 @@ type job struct {
 	entry   int
 	e       *Entry
 	compare bool
+	known   *fileEnd // what to answer a comparison with, if that is known already
 	have    map[int64]treehash.CV
 }
 
@@ -210,17 +211,15 @@ func (f *feeder) recycle(b batch) { f.free <- b.frames[:0] }
 // source of groups for all producers, a pipe is read to its end here.
 func (f *feeder) file(ctx context.Context, j job, b *batch) error {
 	e := j.e
+	if j.known != nil {
+		f.end(*j.known, b)
+		return nil
+	}
 	if e.Size == UnknownSize {
 		return f.stream(ctx, j, e, b)
 	}
-	file, err := f.src.open(e)
+	file, info, err := f.src.open(e)
 	if err != nil {
-		f.fail(j, 0, err, b)
-		return nil
-	}
-	info, err := file.Stat()
-	if err != nil {
-		file.Close()
 		f.fail(j, 0, err, b)
 		return nil
 	}

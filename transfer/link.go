@@ -37,7 +37,9 @@ type link struct {
 // within a second.
 const parting = 500 * time.Millisecond
 
-const readBuffer = 256 << 10
+// readBuffer holds frames' headers and short payloads. Longer content is read past
+// it, straight to where it is hashed and written.
+const readBuffer = 64 << 10
 
 func newLink(conn net.Conn, timeout time.Duration) *link {
 	if timeout <= 0 {

@@ -84,7 +84,7 @@ func (r *receiver) planEntries(ctx context.Context) error {
 		} else {
 			complete = complete || p.complete
 			if complete {
-				if err := r.accept(ctx, &accepted); err != nil {
+				if err := r.accept(ctx, p.list, &accepted); err != nil {
 					return err
 				}
 			}
@@ -121,7 +121,7 @@ func (r *receiver) planEntries(ctx context.Context) error {
 }
 
 // accept asks, once, when the manifest is complete, and looks for room.
-func (r *receiver) accept(ctx context.Context, accepted *bool) error {
+func (r *receiver) accept(ctx context.Context, list [treehash.Size]byte, accepted *bool) error {
 	r.mu.Lock()
 	offer := Offer{Peer: r.result.Peer, Entries: r.entries, Totals: r.totals}
 	r.mu.Unlock()
@@ -132,11 +132,17 @@ func (r *receiver) accept(ctx context.Context, accepted *bool) error {
 		return nil
 	}
 	*accepted = true
+	if list == r.memory.accepted {
+		return nil // before the connection was lost
+	}
 	asked := time.Now()
 	err := r.o.Accept(ctx, offer)
 	r.mu.Lock()
 	r.result.Waited.Peer += time.Since(asked)
 	r.mu.Unlock()
+	if err == nil {
+		r.memory.accepted = list
+	}
 	return err
 }
 
@@ -165,6 +171,9 @@ func (r *receiver) planEntry(ctx context.Context, i int, out *decisions) (compar
 	case Symlink:
 		return false, out.add(decision{Verb: verbSkip, First: i, Count: 1})
 	}
+	if d, ok := r.finishedBefore(e); ok && d.announced == e.Size {
+		return true, r.compare(i, e, out)
+	}
 	found, err := r.landing.look(e)
 	if err != nil {
 		return false, err
@@ -173,14 +182,27 @@ func (r *receiver) planEntry(ctx context.Context, i int, out *decisions) (compar
 	case !found.present:
 		return false, r.want(i, e, OverwriteNever, out)
 	case found.size == e.Size:
-		in := newIncoming(i, e, nil)
-		in.comparing = true
-		r.mu.Lock()
-		r.files[i] = in
-		r.mu.Unlock()
-		return true, out.add(decision{Verb: verbCompare, First: i, Count: 1})
+		return true, r.compare(i, e, out)
 	}
 	return false, r.conflict(ctx, i, Conflict{Entry: *e, Size: found.size, ModTime: found.modTime}, out)
+}
+
+// compare asks for an entry's digest.
+func (r *receiver) compare(i int, e *Entry, out *decisions) error {
+	in := newIncoming(i, e, nil)
+	in.comparing = true
+	r.mu.Lock()
+	r.files[i] = in
+	r.mu.Unlock()
+	return out.add(decision{Verb: verbCompare, First: i, Count: 1})
+}
+
+// finishedBefore is what became of an entry on an earlier connection.
+func (r *receiver) finishedBefore(e *Entry) (doneFile, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	d, ok := r.memory.done[e.Path]
+	return d, ok
 }
 
 // want asks for an entry's content.
@@ -213,6 +235,15 @@ func (r *receiver) compared(ctx context.Context, end fileEnd, out *decisions) er
 	if err != nil {
 		return err
 	}
+	if d, ok := r.finishedBefore(in.e); ok {
+		if d.digest == end.Digest {
+			in.end = &end
+			return r.report([]finished{{in: in, status: statusHad, digest: d.digest}})
+		}
+		r.mu.Lock()
+		delete(r.memory.done, in.e.Path) // the source has changed
+		r.mu.Unlock()
+	}
 	found, err := r.landing.look(in.e)
 	if err != nil {
 		return err
@@ -240,11 +271,18 @@ func (r *receiver) compared(ctx context.Context, end fileEnd, out *decisions) er
 // conflict decides on a file that is here with other content.
 func (r *receiver) conflict(ctx context.Context, i int, c Conflict, out *decisions) error {
 	o := r.o.Overwrite
-	if o == OverwriteAsk && r.o.Conflict != nil {
+	answer, answered := r.memory.answers[c.Entry.Path]
+	switch {
+	case answered:
+		o = answer
+	case o == OverwriteAsk && r.o.Conflict != nil:
 		var err error
 		if o, err = r.o.Conflict(ctx, c); err != nil {
 			return err
 		}
+	}
+	if r.memory.keep {
+		r.memory.answers[c.Entry.Path] = o
 	}
 	e := r.entry(i)
 	switch o {
@@ -253,7 +291,7 @@ func (r *receiver) conflict(ctx context.Context, i int, c Conflict, out *decisio
 	case OverwriteNever:
 		r.mu.Lock()
 		r.result.Kept++
-		if r.trace.Warning != nil {
+		if r.trace.Warning != nil && !answered {
 			r.trace.Warning(e.Path, "kept what was there")
 		}
 		r.mu.Unlock()

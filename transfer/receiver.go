@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"net"
 	"os"
@@ -11,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"lukechampine.com/blake3"
 
 	"github.com/wherry-net/wherry/transfer/treehash"
 )
@@ -39,8 +42,18 @@ type ReceiveOptions struct {
 	NoSync bool
 	// Timeout is how long the peer may be silent; DefaultTimeout if zero.
 	Timeout time.Duration
+	// Redial makes another connection to the same sender when one is lost; an
+	// end that dialed sets it. Without Redial and Sessions a lost connection ends
+	// the transfer.
+	Redial func(ctx context.Context) (net.Conn, error)
+	// Sessions is where an end that listens is given further connections:
+	// through Join, or by a call of Receive with the same Sessions, which then
+	// returns ErrContinued.
+	Sessions *Sessions
 	// Trace is told what happens; it may be nil.
 	Trace *Trace
+
+	wrap func(lander) lander // for tests: a disk that fails
 }
 
 // An Offer is a complete manifest, before anything was created.
@@ -54,15 +67,56 @@ type Offer struct {
 // when everything that was accepted is on disk under its final name, verified,
 // and the sender knows.
 func Receive(ctx context.Context, conn net.Conn, o ReceiveOptions) (Result, error) {
-	r := &receiver{o: o, link: newLink(conn, o.Timeout), trace: o.Trace, files: map[int]*incoming{}}
-	if r.trace == nil {
-		r.trace = &Trace{}
+	if o.Trace == nil {
+		o.Trace = &Trace{}
 	}
-	err := r.run(ctx)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.result.Left = len(r.files)
-	return r.result, err
+	ours := hello{Min: minVersion, Max: maxVersion, Role: roleReceiver, Features: featureRanges}
+	if o.Output != nil {
+		ours.Features |= featureSequential
+	}
+	a := newAttempts(ours, o.Timeout, o.Redial, o.Sessions)
+	now, err := a.open(ctx, conn)
+	if err != nil {
+		return Result{}, err
+	}
+	if o.Sessions != nil {
+		if o.Sessions.take(now.theirs.Session, a, now) {
+			return Result{}, ErrContinued
+		}
+		defer o.Sessions.drop(a)
+	}
+	start := time.Now()
+	if o.Trace.Connected != nil {
+		o.Trace.Connected(now.link.conn.RemoteAddr().String())
+	}
+	memory := newReceiveMemory(a.possible())
+	var earlier Result
+	for {
+		r := &receiver{o: o, link: now.link, trace: o.Trace, memory: memory, attempts: a, files: map[int]*incoming{}}
+		r.resumed = a.hello().Session == now.theirs.Session
+		a.setSession(now.theirs.Session)
+		err := r.run(ctx)
+		progress := r.result.Moved > 0 || r.result.Files > 0
+		r.result.carry(earlier)
+		if lost(err) && ctx.Err() == nil && a.possible() {
+			if o.Trace.Lost != nil {
+				o.Trace.Lost(err)
+			}
+			earlier = r.result
+			if now, err = a.again(ctx, err, progress); err == nil {
+				if now.theirs.Session != a.hello().Session { // a sender that was started anew
+					memory = newReceiveMemory(true)
+				}
+				if o.Trace.Reconnected != nil {
+					o.Trace.Reconnected(now.link.conn)
+				}
+				continue
+			}
+		}
+		r.result.Elapsed = time.Since(start)
+		r.result.Left = len(r.files)
+		return r.result, err
+	}
 }
 
 // A receiver is one transfer:
@@ -78,6 +132,11 @@ type receiver struct {
 	trace   *Trace
 	landing lander
 	ctx     context.Context
+
+	memory   *receiveMemory
+	attempts *attempts
+	resumed  bool      // the sender has listed its files before
+	listing  hash.Hash // of the manifest
 
 	free   chan []byte   // buffers for content: what bounds the memory
 	pieces chan pieces   // reader to landers
@@ -114,6 +173,7 @@ type item struct {
 type planned struct {
 	upTo     int
 	complete bool
+	list     [treehash.Size]byte // of a complete one: its hash
 	compared *fileEnd
 }
 
@@ -125,24 +185,13 @@ func (r *receiver) run(ctx context.Context) error {
 	unblock := context.AfterFunc(ctx, func() { r.link.goodbye(reason(ctx)) })
 	defer unblock()
 
-	ours := hello{Min: minVersion, Max: maxVersion, Role: roleReceiver, Features: featureRanges}
 	workers := min(4, runtime.GOMAXPROCS(0))
 	if r.o.Output != nil {
-		ours.Features |= featureSequential
 		workers = 1
 	}
-	if _, err := r.link.open(ours); err != nil {
-		if cause := reason(ctx); cause != nil {
-			err = cause
-		}
-		r.link.goodbye(err)
-		return err
-	}
 	r.start = time.Now()
+	r.listing = blake3.New(treehash.Size, nil)
 	r.result.Peer = r.link.conn.RemoteAddr().String()
-	if r.trace.Connected != nil {
-		r.trace.Connected(r.result.Peer)
-	}
 	buffers := workers + 4
 	r.free = make(chan []byte, buffers)
 	for range buffers {
@@ -156,6 +205,9 @@ func (r *receiver) run(ctx context.Context) error {
 	} else {
 		r.landing = newDiskLander(r.o.Dir, !r.o.NoSync)
 	}
+	if r.o.wrap != nil {
+		r.landing = r.o.wrap(r.landing)
+	}
 	defer r.landing.close()
 
 	var wg, landers sync.WaitGroup
@@ -167,6 +219,7 @@ func (r *receiver) run(ctx context.Context) error {
 		})
 	}
 	wg.Go(func() { r.link.keepAlive(ctx) })
+	wg.Go(func() { r.attempts.watch(ctx, cancel) })
 	task(&wg, func() error { return r.planEntries(ctx) })
 	for range workers {
 		task(&landers, func() error { return r.land(ctx) })
@@ -193,7 +246,6 @@ func (r *receiver) run(ctx context.Context) error {
 	cancel(err)
 	wg.Wait()
 	r.abandon()
-	r.result.Elapsed = time.Since(r.start)
 	return err
 }
 
@@ -285,6 +337,7 @@ func (r *receiver) read(ctx context.Context) error {
 		}
 		switch {
 		case t == frameManifest && !listed:
+			r.listing.Write(p)
 			err = decodeManifest(p, func(e Entry) error { return r.list(m, e) })
 			if err == nil {
 				err = send(planned{upTo: len(r.entries)})
@@ -299,11 +352,11 @@ func (r *receiver) read(ctx context.Context) error {
 				r.mu.Lock()
 				r.totals.Skipped = int(min(end.Skipped, 1<<31))
 				r.result.Skipped = r.totals.Skipped
-				if r.trace.Listed != nil {
+				if r.trace.Listed != nil && !r.resumed {
 					r.trace.Listed(r.totals)
 				}
 				r.mu.Unlock()
-				err = send(planned{upTo: len(r.entries), complete: true})
+				err = send(planned{upTo: len(r.entries), complete: true, list: [treehash.Size]byte(r.listing.Sum(nil))})
 			}
 		case t == frameEnd:
 			var end fileEnd
@@ -481,14 +534,24 @@ func (r *receiver) count(f finished) {
 	e := f.in.e
 	switch f.status {
 	case statusDone, statusHad:
+		d, again := r.memory.done[e.Path]
+		if !again {
+			d = doneFile{digest: f.digest, announced: e.Size, resumed: f.in.resumed, had: f.status == statusHad}
+		}
 		r.result.Files++
 		r.result.Bytes += f.in.size()
-		r.result.Resumed += f.in.resumed
-		if f.status == statusHad {
+		r.result.Resumed += d.resumed
+		if d.had {
 			r.result.Had++
 		}
+		if again {
+			return
+		}
+		if r.memory.keep {
+			r.memory.done[e.Path] = d
+		}
 		if r.trace.Finished != nil {
-			r.trace.Finished(e, f.digest, f.status == statusHad)
+			r.trace.Finished(e, f.digest, d.had)
 		}
 		return
 	case statusMissing:

@@ -19,6 +19,12 @@ import (
 type SendOptions struct {
 	// Timeout is how long the peer may be silent; DefaultTimeout if zero.
 	Timeout time.Duration
+	// Redial makes another connection to the same receiver when one is lost; an
+	// end that dialed sets it. Without Redial and Sessions a lost connection ends
+	// the transfer.
+	Redial func(ctx context.Context) (net.Conn, error)
+	// Sessions is where an end that listens is given further connections.
+	Sessions *Sessions
 	// Trace is told what happens; it may be nil.
 	Trace *Trace
 }
@@ -30,15 +36,50 @@ type SendOptions struct {
 // When ctx ends, the peer is told, and Send returns soon with ErrInterrupted and
 // the Result so far.
 func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Result, error) {
-	s := &sender{src: src, link: newLink(conn, o.Timeout), trace: o.Trace, wanted: map[int]bool{}, settled: map[int]bool{}, sent: map[int]fileEnd{}}
-	if s.trace == nil {
-		s.trace = &Trace{}
+	if o.Trace == nil {
+		o.Trace = &Trace{}
 	}
-	err := s.run(ctx)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.result.Left = len(s.wanted)
-	return s.result, err
+	ours := hello{Min: minVersion, Max: maxVersion, Role: roleSender, Features: featureRanges}
+	if src.sequential() {
+		ours.Features |= featureSequential
+	}
+	_, _ = rand.Read(ours.Session[:])
+	a := newAttempts(ours, o.Timeout, o.Redial, o.Sessions)
+	if o.Sessions != nil {
+		o.Sessions.take(ours.Session, a, opened{})
+		defer o.Sessions.drop(a)
+	}
+	now, err := a.open(ctx, conn)
+	if err != nil {
+		return Result{}, err
+	}
+	start := time.Now()
+	if o.Trace.Connected != nil {
+		o.Trace.Connected(now.link.conn.RemoteAddr().String())
+	}
+	memory := &sendMemory{ends: map[int]sentFile{}, keep: a.possible()}
+	var earlier Result
+	for {
+		s := &sender{src: src, link: now.link, trace: o.Trace, memory: memory, attempts: a, wanted: map[int]bool{}, settled: map[int]bool{}, sent: map[int]fileEnd{}}
+		err := s.run(ctx, now.theirs)
+		progress := s.result.Moved > 0 || s.result.Files > 0
+		s.result.carry(earlier)
+		if lost(err) && ctx.Err() == nil && a.possible() {
+			if o.Trace.Lost != nil {
+				o.Trace.Lost(err)
+			}
+			earlier = s.result
+			if now, err = a.again(ctx, err, progress); err == nil {
+				if o.Trace.Reconnected != nil {
+					o.Trace.Reconnected(now.link.conn)
+				}
+				continue
+			}
+		}
+		s.result.Elapsed = time.Since(start)
+		s.result.Left = len(s.wanted)
+		return s.result, err
+	}
 }
 
 // A sender is one transfer:
@@ -53,6 +94,9 @@ type sender struct {
 	trace  *Trace
 	feeder *feeder
 
+	memory   *sendMemory
+	attempts *attempts
+
 	mu      sync.Mutex // guards what follows, and keeps calls of trace apart
 	entries []Entry
 	totals  Totals
@@ -65,36 +109,21 @@ type sender struct {
 	start   time.Time
 }
 
-func (s *sender) run(ctx context.Context) error {
+func (s *sender) run(ctx context.Context, theirs hello) error {
 	defer s.link.conn.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	// A blocked read or write must end when ctx does.
 	unblock := context.AfterFunc(ctx, func() { s.link.goodbye(reason(ctx)) })
 	defer unblock()
-
-	ours := hello{Min: minVersion, Max: maxVersion, Role: roleSender, Features: featureRanges}
-	if s.src.sequential() {
-		ours.Features |= featureSequential
-	}
-	_, _ = rand.Read(ours.Session[:])
-	theirs, err := s.link.open(ours)
-	if err != nil {
-		err = s.ended(ctx, err)
-		s.link.goodbye(err)
-		return err
-	}
 	s.start = time.Now()
 	s.result.Peer = s.link.conn.RemoteAddr().String()
-	if s.trace.Connected != nil {
-		s.trace.Connected(s.result.Peer)
-	}
 	producers := min(4, runtime.GOMAXPROCS(0)+1)
 	if theirs.Features&featureSequential != 0 {
 		producers = 1
 	}
 	s.feeder = newFeeder(s.src, producers+3)
-	s.feeder.sent = func(end fileEnd) { s.mu.Lock(); defer s.mu.Unlock(); s.sent[end.Entry] = end }
+	s.feeder.sent = s.ended
 	s.feeder.warn = func(e *Entry, text string) { s.warn(e.Path, text) }
 
 	var wg sync.WaitGroup
@@ -106,10 +135,11 @@ func (s *sender) run(ctx context.Context) error {
 		})
 	}
 	wg.Go(func() { s.link.keepAlive(ctx) })
+	wg.Go(func() { s.attempts.watch(ctx, cancel) })
 	task(func() error { return s.sendManifest(ctx) })
 	task(func() error { return s.feeder.run(ctx, producers) })
 	task(func() error { return s.sendContent(ctx) })
-	err = s.receive()
+	err := s.receive()
 	if s.trace.Closing != nil {
 		s.trace.Closing()
 	}
@@ -119,12 +149,11 @@ func (s *sender) run(ctx context.Context) error {
 	if err != nil && (!lost(err) || ctx.Err() == nil) {
 		cancel(err)
 	}
-	s.link.goodbye(s.ended(ctx, err))
+	s.link.goodbye(s.reason(ctx, err))
 	s.feeder.stop()
 	cancel(err)
 	wg.Wait()
-	s.result.Elapsed = time.Since(s.start)
-	return s.ended(ctx, err)
+	return s.reason(ctx, err)
 }
 
 // reason is why ctx ended, in this package's words.
@@ -136,9 +165,9 @@ func reason(ctx context.Context) error {
 	return err
 }
 
-// ended is the error to return after err: the cause of the end, if that is why
+// reason is the error to return after err: the cause of the end, if that is why
 // err came about.
-func (s *sender) ended(ctx context.Context, err error) error {
+func (s *sender) reason(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -156,6 +185,16 @@ func (s *sender) warn(path, text string) {
 	}
 }
 
+// ended is told of every file that was read to its end, before the peer is.
+func (s *sender) ended(end fileEnd) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sent[end.Entry] = end
+	if _, known := s.memory.ends[end.Entry]; s.memory.keep && end.Status != statusFailed && (!known || end.Status == statusDone) {
+		s.memory.ends[end.Entry] = sentFile{digest: end.Digest, size: end.Size, sent: end.Sent, had: end.Status == statusHash}
+	}
+}
+
 func (s *sender) sendManifest(ctx context.Context) error {
 	buf := make([]byte, frameHeader, maxControl)
 	flush := func() error {
@@ -168,7 +207,21 @@ func (s *sender) sendManifest(ctx context.Context) error {
 		return err
 	}
 	var scratch []byte
-	err := s.src.walk(func(e Entry) error {
+	list := s.src.walk
+	if s.memory.entries != nil { // walked before the connection was lost
+		s.totals, s.result.Skipped = Totals{Skipped: s.memory.totals.Skipped}, s.memory.totals.Skipped
+		list = func(yield func(Entry) error, _ func(string, string)) error {
+			for _, e := range s.memory.entries {
+				if err := yield(e); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	} else {
+		s.memory.ends = map[int]sentFile{} // numbers of a list that may change
+	}
+	err := list(func(e Entry) error {
 		if ctx.Err() != nil {
 			return reason(ctx)
 		}
@@ -203,9 +256,10 @@ func (s *sender) sendManifest(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	totals := s.totals
-	if s.trace.Listed != nil {
+	if s.trace.Listed != nil && s.memory.entries == nil {
 		s.trace.Listed(totals)
 	}
+	s.memory.totals, s.memory.entries = totals, s.entries
 	end := manifestEnd{uint64(len(s.entries)), uint64(totals.Bytes), uint64(totals.Skipped)}
 	s.mu.Unlock()
 	return s.link.frame(frameManifestEnd, end.encode())
@@ -319,7 +373,11 @@ func (s *sender) decide(c decision) error {
 				return protocolErrorf("it compares a file twice, or a pipe")
 			}
 			s.wanted[i] = false
-			s.feeder.push(job{entry: i, e: e, compare: true})
+			j := job{entry: i, e: e, compare: true}
+			if f, ok := s.memory.ends[i]; ok {
+				j.known = &fileEnd{Entry: i, Status: statusHash, Size: f.size, Digest: f.digest}
+			}
+			s.feeder.push(j)
 		case verbSend:
 			s.wanted[i] = true
 			s.asked.count(e)
@@ -358,12 +416,20 @@ func (s *sender) receipt(r receipt) error {
 		}
 		s.result.Files++
 		s.result.Bytes += end.Size
-		s.result.Resumed += end.Size - end.Sent
-		if r.Status == statusHad {
+		f, known := s.memory.ends[r.Entry]
+		if !known {
+			f = sentFile{size: end.Size, sent: end.Sent, had: r.Status == statusHad}
+		}
+		s.result.Resumed += f.size - f.sent
+		if f.had {
 			s.result.Had++
 		}
-		if s.trace.Finished != nil {
-			s.trace.Finished(e, r.Digest, r.Status == statusHad)
+		if s.trace.Finished != nil && !f.told {
+			s.trace.Finished(e, r.Digest, f.had)
+		}
+		if known {
+			f.told = true
+			s.memory.ends[r.Entry] = f
 		}
 	case statusMissing:
 		return &VerifyError{Path: e.Path}

@@ -6,9 +6,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/wherry-net/wherry/socket/safetext"
 )
@@ -19,6 +21,17 @@ type Source struct {
 	opts   SourceOptions
 	tops   []top
 	byName map[string]*top
+
+	mu  sync.Mutex
+	dir *sourceDir // the directory that a file was opened in last
+}
+
+// A sourceDir is an open directory below a top.
+type sourceDir struct {
+	top  *top
+	path string
+	root *os.Root
+	refs int // users, and one for being the last
 }
 
 // SourceOptions says what of the paths is sent. The zero value sends all of it,
@@ -138,6 +151,9 @@ func describeMode(m fs.FileMode) string {
 
 // Close releases the directories.
 func (s *Source) Close() {
+	s.mu.Lock()
+	s.drop()
+	s.mu.Unlock()
 	for i := range s.tops {
 		if s.tops[i].dir != nil {
 			s.tops[i].dir.Close()
@@ -289,8 +305,58 @@ func (w *walker) entry(p string, info fs.FileInfo, target string) error {
 	return w.yield(e)
 }
 
-// open opens an entry's content.
-func (s *Source) open(e *Entry) (*os.File, error) {
+// directory opens a directory below a top, or gives the one that was opened
+// last: files are sent in the order of the walk, so most are in it.
+func (s *Source) directory(t *top, p string) (*sourceDir, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d := s.dir; d != nil && d.top == t && d.path == p {
+		d.refs++
+		return d, nil
+	}
+	root, err := t.dir.OpenRoot(p)
+	if err != nil {
+		return nil, err
+	}
+	s.drop()
+	s.dir = &sourceDir{t, p, root, 2}
+	return s.dir, nil
+}
+
+// drop forgets the last directory; s.mu is held.
+func (s *Source) drop() {
+	if d := s.dir; d != nil {
+		s.dir = nil
+		if d.refs--; d.refs == 0 {
+			d.root.Close()
+		}
+	}
+}
+
+func (s *Source) leave(d *sourceDir) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d.refs--; d.refs == 0 {
+		d.root.Close()
+	}
+}
+
+// openBelow opens a file below a top's directory.
+func (s *Source) openBelow(t *top, p string) (*os.File, error) {
+	dir, name := path.Split(p)
+	if dir == "" {
+		return t.dir.OpenFile(name, os.O_RDONLY|openNonblock, 0)
+	}
+	d, err := s.directory(t, dir)
+	if err != nil {
+		return nil, err
+	}
+	defer s.leave(d)
+	return d.root.OpenFile(name, os.O_RDONLY|openNonblock, 0)
+}
+
+// open opens an entry's content and tells what it is.
+func (s *Source) open(e *Entry) (*os.File, fs.FileInfo, error) {
 	name, rest, below := strings.Cut(e.Path, "/")
 	t := s.byName[name]
 	var f *os.File
@@ -301,10 +367,10 @@ func (s *Source) open(e *Entry) (*os.File, error) {
 	case s.opts.FollowSymlinks:
 		f, err = os.OpenFile(filepath.Join(t.dir.Name(), rest), os.O_RDONLY|openNonblock, 0)
 	default:
-		f, err = t.dir.OpenFile(rest, os.O_RDONLY|openNonblock, 0)
+		f, err = s.openBelow(t, rest)
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
@@ -312,9 +378,9 @@ func (s *Source) open(e *Entry) (*os.File, error) {
 	}
 	if err != nil {
 		f.Close()
-		return nil, err
+		return nil, nil, err
 	}
-	return f, nil
+	return f, info, nil
 }
 
 // pipe is the stream behind an entry of unknown size.

@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"net"
 	"time"
 
 	"github.com/wherry-net/wherry/transfer/treehash"
@@ -22,7 +23,11 @@ type Trace struct {
 	Moved func(e *Entry, n int)
 	// Finished: a file is under its final name at the receiver, verified.
 	Finished func(e *Entry, digest treehash.Digest, had bool)
-	// Closing: the transfer has come to its end, good or bad, and the connection
+	// Lost: the connection is gone, and another is awaited or dialed.
+	Lost func(err error)
+	// Reconnected: the transfer continues on another connection.
+	Reconnected func(conn net.Conn)
+	// Closing: the use of a connection has come to its end, good or bad, and it
 	// is about to be closed: the last moment to ask the kernel about it.
 	Closing func()
 	// Warning: something was left out; the transfer goes on. Both texts are as
@@ -60,7 +65,7 @@ type Result struct {
 	Files   int           // files that are at the receiver, verified
 	Bytes   int64         // their content
 	Moved   int64         // of it, what went over the wire
-	Resumed int64         // of it, what the receiver had already
+	Resumed int64         // of it, what the connection that completed a file did not carry: the receiver had it already
 	Had     int           // files that the receiver had already, equal
 	Skipped int           // entries that the sender left out, with a warning each
 	Failed  int           // files that did not arrive

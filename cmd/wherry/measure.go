@@ -34,6 +34,20 @@ func startMeasure(conn net.Conn) *measure {
 	return m
 }
 
+// next measures the connection that takes the lost one's place; what was counted
+// on that is kept.
+func (m *measure) next(conn net.Conn) {
+	segments, retransmits := m.after.SegmentsSent-m.before.SegmentsSent, m.after.Retransmits-m.before.Retransmits
+	m.conn, m.udp, m.known = kernelConn(conn), udpConn(conn), false
+	if m.conn == nil {
+		return
+	}
+	if m.before, m.known = m.conn.TCPInfo(); m.known {
+		m.before.SegmentsSent -= segments
+		m.before.Retransmits -= retransmits
+	}
+}
+
 // kernelConn finds the connection of the socket layer below encryption.
 func kernelConn(conn net.Conn) *socket.Conn {
 	for {

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/wherry-net/wherry/socket"
 	"github.com/wherry-net/wherry/socket/rudp"
+	"github.com/wherry-net/wherry/transfer"
 	"github.com/wherry-net/wherry/transfer/pairing"
 	"github.com/wherry-net/wherry/transfer/pairing/discover"
 )
@@ -36,6 +38,17 @@ type meeting struct {
 	keyLog  io.Writer
 	std     stdio
 	p       *printer
+
+	again func(ctx context.Context) (net.Conn, error) // dials the same peer once more
+}
+
+// An encounter is a meeting with one peer: a connection, and how there can be
+// another when it is lost.
+type encounter struct {
+	conn     net.Conn
+	redial   func(ctx context.Context) (net.Conn, error) // at the end that dialed
+	sessions *transfer.Sessions                          // at the end that listened
+	close    func()
 }
 
 // meetingFrom reads the flags that both ends share; dialFlag is "to" or "from".
@@ -89,19 +102,57 @@ func (m *meeting) pairingConfig() pairing.Config {
 }
 
 // one meets one peer.
-func (m *meeting) one(ctx context.Context) (net.Conn, error) {
-	switch {
-	case m.dial != "":
-		return m.dialPeer(ctx)
-	case m.listen == "" && m.role == pairing.Receiver:
-		return m.find(ctx)
+func (m *meeting) one(ctx context.Context) (*encounter, error) {
+	if m.dial != "" || m.listen == "" && m.role == pairing.Receiver {
+		meet := m.find
+		if m.dial != "" {
+			meet = m.dialPeer
+		}
+		conn, err := meet(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return &encounter{conn: conn, redial: m.redial, close: func() {}}, nil
 	}
 	ln, err := m.open(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer ln.Close()
-	return ln.AcceptContext(ctx)
+	conn, err := ln.AcceptContext(ctx)
+	if err != nil {
+		ln.Close()
+		return nil, err
+	}
+	// The peer may lose its connection and come again.
+	e := &encounter{conn: conn, sessions: &transfer.Sessions{}}
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			conn, err := ln.AcceptContext(ctx)
+			if err != nil {
+				return
+			}
+			wg.Go(func() { _ = e.sessions.Join(ctx, conn) }) // who is refused is told so
+		}
+	})
+	e.close = func() {
+		cancel()
+		ln.Close()
+		wg.Wait()
+	}
+	return e, nil
+}
+
+// redial is again, with the errors that time does not heal marked.
+func (m *meeting) redial(ctx context.Context) (net.Conn, error) {
+	conn, err := m.again(ctx)
+	for _, hopeless := range []error{pairing.ErrWrongCode, pairing.ErrBurnt, pairing.ErrPeerPlain, pairing.ErrVersion, pairing.ErrSameRole} {
+		if errors.Is(err, hopeless) {
+			return nil, fmt.Errorf("%w: %w", transfer.ErrGone, err)
+		}
+	}
+	return conn, err
 }
 
 // A waiter is a listener whose Accept ends with a context.
@@ -233,11 +284,14 @@ func (m *meeting) dialPeer(ctx context.Context) (net.Conn, error) {
 			return nil, err
 		}
 	}
-	conn, err := m.connect(ctx, m.dial, m.udp)
-	if err != nil || m.plain {
-		return conn, err
+	m.again = func(ctx context.Context) (net.Conn, error) {
+		conn, err := m.connect(ctx, m.dial, m.udp)
+		if err != nil || m.plain {
+			return conn, err
+		}
+		return m.pair(ctx, conn)
 	}
-	return m.pair(ctx, conn)
+	return m.again(ctx)
 }
 
 // connect dials over the transport that was chosen: udp is nil for TCP.
@@ -300,6 +354,13 @@ func (m *meeting) find(ctx context.Context) (net.Conn, error) {
 		tried[offer.Instance] = true
 		paired, err := m.pair(ctx, conn)
 		if err == nil {
+			m.again = func(ctx context.Context) (net.Conn, error) {
+				conn, err := m.dialOffer(ctx, offer)
+				if err != nil {
+					return nil, err
+				}
+				return m.pair(ctx, conn)
+			}
 			return paired, nil
 		}
 		last = err

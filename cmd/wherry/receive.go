@@ -70,11 +70,13 @@ func receive(c *cli.Context, io stdio) error {
 		return p.fail(err)
 	}
 	if !m.keep {
-		conn, err := m.one(c.Context)
+		peer, err := m.one(c.Context)
 		if err != nil {
 			return p.fail(err)
 		}
-		return receiveOne(c.Context, p, conn, o)
+		defer peer.close()
+		o.Redial, o.Sessions = peer.redial, peer.sessions
+		return receiveOne(c.Context, p, peer.conn, o)
 	}
 	if m.listen == "" || o.Output != nil {
 		return usagef("--keep serves with --listen and --dir")
@@ -86,6 +88,9 @@ func receiveOne(ctx context.Context, p *printer, conn net.Conn, o transfer.Recei
 	s := newSession(p, "receive", conn)
 	o.Trace = s.trace()
 	result, err := transfer.Receive(ctx, conn, o)
+	if errors.Is(err, transfer.ErrContinued) {
+		return nil // the transfer that it continues has it, and will tell
+	}
 	return s.done(result, err)
 }
 
@@ -104,6 +109,9 @@ func receiveFrom(ctx context.Context, p *printer, conn net.Conn, o transfer.Rece
 		connected(peer)
 	}
 	result, err := transfer.Receive(ctx, conn, o)
+	if errors.Is(err, transfer.ErrContinued) {
+		return nil // the transfer that it continues has it, and will tell
+	}
 	if !served && !l.waiting(conn) {
 		return err // pushed out by others; a line for each would only help who floods
 	}
@@ -120,6 +128,7 @@ func keepReceiving(ctx context.Context, p *printer, m *meeting, o transfer.Recei
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	var l lobby
+	o.Sessions = &transfer.Sessions{}
 	for {
 		conn, err := ln.AcceptContext(ctx)
 		if err != nil {

@@ -60,12 +60,15 @@ func send(c *cli.Context, io stdio) error {
 	if m.keyLog, err = keyLog(); err != nil {
 		return p.fail(err)
 	}
-	conn, err := m.one(c.Context)
+	peer, err := m.one(c.Context)
 	if err != nil {
 		return p.fail(err)
 	}
-	s := newSession(p, "send", conn)
-	result, err := transfer.Send(c.Context, conn, src, transfer.SendOptions{Timeout: m.timeout, Trace: s.trace()})
+	defer peer.close()
+	s := newSession(p, "send", peer.conn)
+	result, err := transfer.Send(c.Context, peer.conn, src, transfer.SendOptions{
+		Timeout: m.timeout, Redial: peer.redial, Sessions: peer.sessions, Trace: s.trace(),
+	})
 	return s.done(result, err)
 }
 

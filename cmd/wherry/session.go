@@ -123,6 +123,14 @@ func (s *session) trace() *transfer.Trace {
 		Finished: func(e *transfer.Entry, d treehash.Digest, had bool) {
 			s.p.Event(fileEvent{"file", jsonName(e.Path), e.Size, fmt.Sprintf("%x", d[:]), had})
 		},
+		Lost: func(err error) {
+			s.p.Event(warningEvent{Event: "warning", Message: oneLine(err)})
+			s.p.Say("%s; trying again", oneLine(err))
+		},
+		Reconnected: func(conn net.Conn) {
+			s.measure.next(conn)
+			s.p.Say("connected again")
+		},
 		Closing: s.measure.stop,
 		Warning: s.p.Warn,
 	}

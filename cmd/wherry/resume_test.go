@@ -1,0 +1,219 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// build makes the program, as a user has it: these tests kill it.
+func build(t *testing.T) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "wherry.exe")
+	if out, err := exec.Command("go", "build", "-o", name, ".").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return name
+}
+
+// process is a running wherry with --json.
+type process struct {
+	cmd    *exec.Cmd
+	stderr bytes.Buffer
+	events chan map[string]any
+}
+
+func start(t *testing.T, bin string, args ...string) *process {
+	t.Helper()
+	p := &process{cmd: exec.Command(bin, args...), events: make(chan map[string]any, 1024)}
+	p.cmd.Stderr = &p.stderr
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.cmd.Process.Kill(); _ = p.cmd.Wait() })
+	go func() {
+		defer close(p.events)
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			var e map[string]any
+			if json.Unmarshal(lines.Bytes(), &e) == nil {
+				p.events <- e
+			}
+		}
+	}()
+	return p
+}
+
+// until is the next event of that name.
+func (p *process) until(t *testing.T, event string) map[string]any {
+	t.Helper()
+	limit := time.After(time.Minute)
+	for {
+		select {
+		case e, ok := <-p.events:
+			if !ok {
+				t.Fatalf("%v ended without the event %q: %s", p.cmd.Args, event, &p.stderr)
+			}
+			if e["event"] == event {
+				return e
+			}
+			if e["event"] == "error" {
+				t.Fatalf("%v: %v", p.cmd.Args, e)
+			}
+		case <-limit:
+			t.Fatalf("%v: no event %q within a minute", p.cmd.Args, event)
+		}
+	}
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+// TestKilled kills the receiver without warning in the midst of a large file,
+// and starts it again. The sender, which was not told to do anything, goes on;
+// or it was killed as well, and is started anew.
+func TestKilled(t *testing.T) {
+	bin := build(t)
+	size := int64(400 << 20)
+	if testing.Short() {
+		size = 160 << 20
+	}
+	src := filepath.Join(t.TempDir(), "big")
+	f, err := os.Create(src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.CopyN(f, rand.NewChaCha8([32]byte{1}), size); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	for _, c := range []struct {
+		name string
+		plain,
+		both bool
+	}{{"receiver, plain", true, false}, {"receiver, paired", false, false}, {"both, plain", true, true}} {
+		t.Run(c.name, func(t *testing.T) {
+			dst, addr := t.TempDir(), freePort(t)
+			common := []string{"--json", "--plain"}
+			if !c.plain {
+				code := filepath.Join(t.TempDir(), "code")
+				if err := os.WriteFile(code, []byte("7-cedar-otter\n"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				common = []string{"--json", "--code-file", code}
+			}
+			receiver := append([]string{"receive", "--listen", addr, "--yes", "--dir", dst}, common...)
+			sender := append([]string{"send", "--to", addr, src}, common...)
+			r := start(t, bin, receiver...)
+			r.until(t, "listening")
+			s := start(t, bin, sender...)
+
+			// At half of it, the journal knows of nearly half.
+			half := size / 2 >> 20 * 44
+			for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+				if info, err := os.Stat(filepath.Join(dst, "big.wherry-journal")); err == nil && info.Size() >= half {
+					break
+				}
+				if _, err := os.Stat(filepath.Join(dst, "big")); err == nil {
+					t.Fatal("it was complete before it could be killed")
+				}
+				if time.Now().After(end) {
+					t.Fatalf("no journal: %s", &s.stderr)
+				}
+			}
+			_ = r.cmd.Process.Kill()
+			_ = r.cmd.Wait()
+			if _, err := os.Stat(filepath.Join(dst, "big")); err == nil {
+				t.Fatal("the final name is there already")
+			}
+			if c.both {
+				_ = s.cmd.Process.Kill()
+				_ = s.cmd.Wait()
+			}
+			stop := make(chan struct{})
+			watched := make(chan error, 1)
+			go func() {
+				for {
+					select {
+					case <-stop:
+						watched <- nil
+						return
+					case <-time.After(200 * time.Microsecond):
+					}
+					if info, err := os.Stat(filepath.Join(dst, "big")); err == nil && info.Size() != size {
+						watched <- fmt.Errorf("the final name holds %d of %d bytes", info.Size(), size)
+						return
+					}
+				}
+			}()
+			r = start(t, bin, receiver...)
+			r.until(t, "listening")
+			if c.both {
+				s = start(t, bin, sender...)
+			}
+			got, sent := r.until(t, "done"), s.until(t, "done")
+			close(stop)
+			if err := <-watched; err != nil {
+				t.Error(err)
+			}
+			if same, err := sameContent(src, filepath.Join(dst, "big")); err != nil || !same {
+				t.Errorf("the copy differs (%v)", err)
+			}
+			resumed := got["resumed_bytes"].(float64)
+			t.Logf("%.0f%% was not sent again", 100*resumed/float64(size))
+			if resumed < float64(size)/4 {
+				t.Errorf("only %.0f of %d bytes were not sent again", resumed, size)
+			}
+			if sent["resumed_bytes"] != got["resumed_bytes"] {
+				t.Errorf("resumed_bytes: %v at the sender, %v at the receiver", sent["resumed_bytes"], got["resumed_bytes"])
+			}
+			left, _ := os.ReadDir(dst)
+			if len(left) != 1 {
+				t.Errorf("left behind: %v", left)
+			}
+		})
+	}
+}
+
+func sameContent(a, b string) (bool, error) {
+	x, err := os.Open(a)
+	if err != nil {
+		return false, err
+	}
+	defer x.Close()
+	y, err := os.Open(b)
+	if err != nil {
+		return false, err
+	}
+	defer y.Close()
+	p, q := make([]byte, 1<<20), make([]byte, 1<<20)
+	for {
+		n, err := io.ReadFull(x, p)
+		m, _ := io.ReadFull(y, q)
+		if n != m || !bytes.Equal(p[:n], q[:n]) {
+			return false, nil
+		}
+		if err != nil {
+			return true, nil
+		}
+	}
+}
