@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"net"
 
 	"github.com/urfave/cli/v2"
 
@@ -13,15 +14,16 @@ func sendCommand(io stdio) *cli.Command {
 	flags := append([]cli.Flag{
 		&cli.StringFlag{Name: "to", Usage: "dial the receiver at `HOST[:PORT]`"},
 		&cli.StringFlag{Name: "name", Usage: "call what comes from standard input `NAME` at the receiver"},
+		&cli.IntFlag{Name: "count", Value: 1, Usage: "serve `N` receivers, at once if they come at once; the exit code is the highest of theirs"},
 		&cli.BoolFlag{Name: "follow-symlinks", Usage: "send what symbolic links point to, not the links"},
-	}, meetingFlags()...)
+	}, append(filterFlags(), meetingFlags()...)...)
 	return &cli.Command{
 		Name:      "send",
 		Usage:     "send files and directories",
 		ArgsUsage: "PATH...   ('-' reads standard input)",
 		Description: "A directory arrives under its last name. Devices, sockets, FIFOs and links that\n" +
 			"lead out of their tree are skipped, with a warning each. send exits with 0 only\n" +
-			"when the receiver has reported every file to be on its disk, verified.",
+			"when the receiver has reported every file to be on its disk, verified.\n" + filterHelp,
 		Flags:  flags,
 		Action: func(c *cli.Context) error { return send(c, io) },
 	}
@@ -42,12 +44,23 @@ func send(c *cli.Context, io stdio) error {
 			stdin++
 		}
 	}
+	receivers := c.Int("count")
+	switch {
+	case receivers < 1 || receivers > maxReceivers:
+		return usagef("--count must be 1 to %d, not %d", maxReceivers, receivers)
+	case receivers > 1 && m.dial != "":
+		return usagef("--count serves receivers that come, and --to dials one").hint("give --listen, or neither to offer on the local network")
+	case receivers > 1 && stdin > 0:
+		return usagef("standard input can be read once, and --count is %d", receivers)
+	}
 	if c.IsSet("name") && stdin == 0 {
 		return usagef("--name names standard input, and '-' is not among the paths")
 	}
-	src, err := transfer.NewSource(c.Args().Slice(), transfer.SourceOptions{
-		FollowSymlinks: c.Bool("follow-symlinks"), Stdin: io.In, Name: c.String("name"),
-	})
+	so := transfer.SourceOptions{FollowSymlinks: c.Bool("follow-symlinks"), Stdin: io.In, Name: c.String("name")}
+	if err := applyFilter(c, &so); err != nil {
+		return err
+	}
+	src, err := transfer.NewSource(c.Args().Slice(), so)
 	if err != nil {
 		var entry *transfer.EntryError
 		if errors.As(err, &entry) {
@@ -60,6 +73,12 @@ func send(c *cli.Context, io stdio) error {
 	if m.keyLog, err = keyLog(); err != nil {
 		return p.fail(err)
 	}
+	if receivers != 1 {
+		return serve(c.Context, m, "send", receivers, func(s *session, conn net.Conn) error {
+			result, err := transfer.Send(c.Context, conn, src, transfer.SendOptions{Timeout: m.timeout, Trace: s.trace()})
+			return s.done(result, err)
+		})
+	}
 	peer, err := m.one(c.Context)
 	if err != nil {
 		return p.fail(err)
@@ -71,6 +90,9 @@ func send(c *cli.Context, io stdio) error {
 	})
 	return s.done(result, err)
 }
+
+// maxReceivers bounds --count: more are a mistake.
+const maxReceivers = 10_000
 
 type listenEvent struct {
 	Event   string `json:"event"`
