@@ -34,19 +34,6 @@ func rateLimit(c *cli.Context) (*pace.Limiter, error) {
 // minRate leaves time for a piece of content within the timeouts.
 const minRate = 32 * units.Kbit
 
-// scaleRate multiplies the rate, within reason, and tells.
-func scaleRate(l *pace.Limiter, num, den int64, p *printer) {
-	bits := min(max(int64(minRate), l.Rate()*8*num/den), int64(1000*units.Gbit))
-	l.SetRate(bits / 8)
-	p.Event(rateEvent{"rate", bits})
-	p.Say("the rate is %v now", units.Rate(bits))
-}
-
-type rateEvent struct {
-	Event string `json:"event"`
-	BPS   int64  `json:"bps"`
-}
-
 // paced holds what conn moves to --rate: what a sender writes, and what a
 // receiver reads.
 func (m *meeting) paced(conn net.Conn, err error) (net.Conn, error) {

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/wherry-net/wherry/socket/pace"
+	"github.com/wherry-net/wherry/socket/units"
 )
 
 const rateSignals = "; the signal USR1 halves it, USR2 doubles it"
@@ -35,4 +36,17 @@ func adjustRate(ctx context.Context, l *pace.Limiter, p *printer) {
 			}
 		}
 	}()
+}
+
+// scaleRate multiplies the rate, within reason, and tells.
+func scaleRate(l *pace.Limiter, num, den int64, p *printer) {
+	bits := min(max(int64(minRate), l.Rate()*8*num/den), int64(1000*units.Gbit))
+	l.SetRate(bits / 8)
+	p.Event(rateEvent{"rate", bits})
+	p.Say("the rate is %v now", units.Rate(bits))
+}
+
+type rateEvent struct {
+	Event string `json:"event"`
+	BPS   int64  `json:"bps"`
 }
