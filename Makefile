@@ -1,4 +1,4 @@
-.PHONY: build test race lint lint-selftest fuzz bench cross scenarios ci
+.PHONY: build test race lint lint-selftest fuzz bench microbench cross scenarios ci
 
 build:
 	go build -o bin/ ./cmd/wherry
@@ -20,7 +20,12 @@ FUZZTIME ?= 5
 fuzz:
 	.ci/fuzz $(FUZZTIME) 86400
 
+# make bench RUNS=9: wherry against nc, rsync, scp and cp.
+RUNS ?= 5
 bench:
+	bench/compare $(RUNS)
+
+microbench:
 	go test -run '^$$' -bench . ./...
 
 # Replays recorded resolver scenarios: WHERRY_SCENARIOS names the folder (default

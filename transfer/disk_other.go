@@ -22,6 +22,8 @@ func (d *dirHandle) create(name string) (*os.File, error) {
 
 func (d *dirHandle) setTime(name string, t time.Time) error { return d.root.Chtimes(name, t, t) }
 
+func (d *dirHandle) rename(from, to string) error { return d.root.Rename(from, to) }
+
 // setLinkTime: links have no settable time here.
 func setLinkTime(*os.Root, string, time.Time) {}
 

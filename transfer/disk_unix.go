@@ -65,6 +65,15 @@ func (d *dirHandle) setTime(name string, t time.Time) error {
 	return unix.UtimesNanoAt(int(d.at.Fd()), name, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
 }
 
+// rename gives the file from in d the name to.
+func (d *dirHandle) rename(from, to string) error {
+	fd := int(d.at.Fd())
+	if err := unix.Renameat(fd, from, fd, to); err != nil {
+		return &os.LinkError{Op: "renameat", Old: from, New: to, Err: err}
+	}
+	return nil
+}
+
 // setLinkTime sets the modification time of a symbolic link, as far as the
 // system can.
 func setLinkTime(d *os.Root, name string, t time.Time) {

@@ -160,7 +160,7 @@ func (t *diskTarget) commit(size int64) error {
 		return nil
 	}()
 	if err == nil {
-		err = t.dir.root.Rename(t.part, t.name)
+		err = t.dir.rename(t.part, t.name)
 	}
 	if err != nil {
 		_ = t.dir.root.Remove(t.part)

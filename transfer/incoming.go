@@ -38,7 +38,7 @@ type target interface {
 }
 
 func newIncoming(entry int, e *Entry, out target) *incoming {
-	return &incoming{entry: entry, e: e, out: out, groups: map[int64]treehash.CV{}}
+	return &incoming{entry: entry, e: e, out: out}
 }
 
 // piece hashes and writes one piece, which must be a whole group, and reports
@@ -71,6 +71,9 @@ func (in *incoming) piece(p piece, content []byte, maxSize int64) (complete bool
 	if in.had[g] {
 		delete(in.had, g)
 		in.resumed -= int64(p.length)
+	}
+	if in.groups == nil { // not before it is needed: many files may be waiting
+		in.groups = make(map[int64]treehash.CV, 1)
 	}
 	in.groups[g] = treehash.CV{}
 	in.taken += int64(p.length)

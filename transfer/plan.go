@@ -73,39 +73,47 @@ func (r *receiver) planEntries(ctx context.Context) error {
 		ended       bool
 	)
 	out.link = r.link
-	for p := range r.plan {
-		if ctx.Err() != nil {
-			continue
-		}
-		if p.compared != nil {
-			outstanding--
-			if err := r.compared(ctx, *p.compared, &out); err != nil {
-				return err
+	upTo := 0
+	for {
+		select {
+		case p, ok := <-r.plan:
+			if !ok {
+				return nil
 			}
-		} else {
-			complete = complete || p.complete
+			if ctx.Err() != nil {
+				continue
+			}
+			if p.compared != nil {
+				outstanding--
+				if err := r.compared(ctx, *p.compared, &out); err != nil {
+					return err
+				}
+				break
+			}
+			upTo, complete = p.upTo, complete || p.complete
 			if complete {
 				if err := r.accept(ctx, p.list, &accepted); err != nil {
 					return err
 				}
 			}
-			if !accepted {
+		case <-r.room:
+			if ctx.Err() != nil {
 				continue
 			}
-			for ; next < p.upTo; next++ {
-				comparing, err := r.planEntry(ctx, next, &out)
-				if err != nil {
-					return err
-				}
-				if comparing {
-					outstanding++
-				}
+		}
+		for ; accepted && next < upTo && r.roomy(); next++ {
+			comparing, err := r.planEntry(ctx, next, &out)
+			if err != nil {
+				return err
+			}
+			if comparing {
+				outstanding++
 			}
 		}
 		if err := out.flush(); err != nil {
 			return err
 		}
-		if complete && outstanding == 0 && !ended {
+		if complete && next == upTo && outstanding == 0 && !ended {
 			ended = true
 			r.mu.Lock()
 			if r.trace.Accepted != nil {
@@ -118,7 +126,17 @@ func (r *receiver) planEntries(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
+}
+
+// maxPlanned is how many files may be asked for and not finished: enough to keep
+// the sender busy, and what bounds the memory that they need.
+const maxPlanned = 8192
+
+// roomy reports whether one more file may be asked for.
+func (r *receiver) roomy() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.files) < maxPlanned
 }
 
 // accept asks, once, when the manifest is complete, and looks for room.
@@ -213,7 +231,9 @@ func (r *receiver) want(i int, e *Entry, o Overwrite, out *decisions) error {
 		return err
 	}
 	in := newIncoming(i, e, t)
-	in.had = map[int64]bool{}
+	if len(have) > 0 {
+		in.groups, in.had = map[int64]treehash.CV{}, map[int64]bool{}
+	}
 	for g, cv := range have {
 		in.groups[g] = cv
 		in.had[g] = true

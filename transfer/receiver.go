@@ -143,6 +143,7 @@ type receiver struct {
 	commit chan finished // landers to committer
 	agreed atomic.Bool   // every entry has been decided on, and the sender is being told
 	plan   chan planned  // reader to planner
+	room   chan struct{} // committer to planner: files were finished
 
 	mu      sync.Mutex // guards what follows, and keeps calls of trace apart
 	entries []Entry
@@ -200,6 +201,7 @@ func (r *receiver) run(ctx context.Context) error {
 	r.pieces = make(chan pieces, buffers)
 	r.commit = make(chan finished, maxCommit)
 	r.plan = make(chan planned, 64)
+	r.room = make(chan struct{}, 1)
 	if r.o.Output != nil {
 		r.landing = &pipeLander{w: r.o.Output, done: ctx.Done()}
 	} else {
@@ -516,6 +518,10 @@ func (r *receiver) report(batch []finished) error {
 		r.count(f)
 	}
 	r.mu.Unlock()
+	select {
+	case r.room <- struct{}{}: // the planner may go on
+	default:
+	}
 	if len(out) <= maxControl {
 		return r.link.frame(frameReceipts, out)
 	}

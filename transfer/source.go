@@ -31,7 +31,13 @@ type sourceDir struct {
 	top  *top
 	path string
 	root *os.Root
-	refs int // users, and one for being the last
+	at   *os.File // the same, to open relative to its descriptor
+	refs int      // users, and one for being the last
+}
+
+func (d *sourceDir) close() {
+	d.root.Close()
+	d.at.Close()
 }
 
 // SourceOptions says what of the paths is sent. The zero value sends all of it,
@@ -236,15 +242,16 @@ func (w *walker) tree(p string, info fs.FileInfo, dir *os.Root, name string, abo
 	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
 	above = append(above[:len(above):len(above)], info)
 	for _, de := range entries {
-		if err := w.child(p+"/"+de.Name(), sub, de.Name(), above); err != nil {
+		if err := w.child(p+"/"+de.Name(), sub, de, above); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (w *walker) child(p string, dir *os.Root, name string, above []fs.FileInfo) error {
-	info, err := dir.Lstat(name)
+func (w *walker) child(p string, dir *os.Root, de fs.DirEntry, above []fs.FileInfo) error {
+	name := de.Name()
+	info, err := de.Info() // what reading the directory has found already
 	if err == nil && info.Mode()&fs.ModeSymlink != 0 && w.s.opts.FollowSymlinks {
 		info, err = os.Stat(filepath.Join(dir.Name(), name))
 	}
@@ -328,8 +335,13 @@ func (s *Source) directory(t *top, p string) (*sourceDir, error) {
 	if err != nil {
 		return nil, err
 	}
+	at, err := root.Open(".")
+	if err != nil {
+		root.Close()
+		return nil, err
+	}
 	s.drop()
-	s.dir = &sourceDir{t, p, root, 2}
+	s.dir = &sourceDir{t, p, root, at, 2}
 	return s.dir, nil
 }
 
@@ -338,7 +350,7 @@ func (s *Source) drop() {
 	if d := s.dir; d != nil {
 		s.dir = nil
 		if d.refs--; d.refs == 0 {
-			d.root.Close()
+			d.close()
 		}
 	}
 }
@@ -347,7 +359,7 @@ func (s *Source) leave(d *sourceDir) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if d.refs--; d.refs == 0 {
-		d.root.Close()
+		d.close()
 	}
 }
 
@@ -362,7 +374,7 @@ func (s *Source) openBelow(t *top, p string) (*os.File, error) {
 		return nil, err
 	}
 	defer s.leave(d)
-	return d.root.OpenFile(name, os.O_RDONLY|openNonblock, 0)
+	return d.open(name)
 }
 
 // open opens an entry's content and tells what it is.

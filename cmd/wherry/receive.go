@@ -41,6 +41,7 @@ func receiveCommand(io stdio) *cli.Command {
 }
 
 func receive(c *cli.Context, io stdio) error {
+	boundMemory()
 	p := printerFor(c, io)
 	if c.NArg() > 0 {
 		return usagef("receive takes no arguments, not %s", quoteArg(c.Args().First())).hint("--dir says where files go")

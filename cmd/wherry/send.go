@@ -30,6 +30,7 @@ func sendCommand(io stdio) *cli.Command {
 }
 
 func send(c *cli.Context, io stdio) error {
+	boundMemory()
 	p := printerFor(c, io)
 	if c.NArg() == 0 {
 		return usagef("send what? No path was given").hint("wherry send --to HOST PATH...")

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -247,3 +248,7 @@ func formatDuration(d time.Duration) string {
 
 // quotePath is a path for a person.
 func quotePath(s string) string { return safetext.Quote(s) }
+
+// boundMemory makes the collector work harder where a transfer of very many files
+// would let the heap grow past this; buffers alone never come near it.
+func boundMemory() { debug.SetMemoryLimit(44 << 20) }
