@@ -44,8 +44,12 @@ type SourceOptions struct {
 	// Name is the name that "-" gets at the receiver; "stdin" if empty.
 	Name string
 	// Select, if set, is asked for every entry (path as the receiver will see
-	// it); a directory that is not selected is not entered.
+	// it); a directory that is not selected is not entered. Filter makes one
+	// from globs.
 	Select func(path string, dir bool) bool
+	// SkipEmptyDirs leaves out directories with nothing in them, or nothing
+	// that is selected.
+	SkipEmptyDirs bool
 }
 
 // A top is one of the paths that the user named.
@@ -169,9 +173,15 @@ func (s *Source) sequential() bool {
 // walk calls yield for every entry, directories before what is in them, names in
 // order; and skip for what is left out, with the reason.
 func (s *Source) walk(yield func(Entry) error, skip func(path, reason string)) error {
+	if s.opts.SkipEmptyDirs {
+		yield = fullDirs(yield)
+	}
 	w := walker{s: s, yield: yield, skip: skip}
 	for i := range s.tops {
 		t := &s.tops[i]
+		if t.pipe == nil && s.opts.Select != nil && !s.opts.Select(t.name, t.dir != nil) {
+			continue
+		}
 		if t.pipe != nil {
 			if err := yield(Entry{Path: t.name, Kind: File, Mode: 0o644, Size: UnknownSize}); err != nil {
 				return err

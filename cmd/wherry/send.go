@@ -14,14 +14,14 @@ func sendCommand(io stdio) *cli.Command {
 		&cli.StringFlag{Name: "to", Usage: "dial the receiver at `HOST[:PORT]`"},
 		&cli.StringFlag{Name: "name", Usage: "call what comes from standard input `NAME` at the receiver"},
 		&cli.BoolFlag{Name: "follow-symlinks", Usage: "send what symbolic links point to, not the links"},
-	}, meetingFlags()...)
+	}, append(filterFlags(), meetingFlags()...)...)
 	return &cli.Command{
 		Name:      "send",
 		Usage:     "send files and directories",
 		ArgsUsage: "PATH...   ('-' reads standard input)",
 		Description: "A directory arrives under its last name. Devices, sockets, FIFOs and links that\n" +
 			"lead out of their tree are skipped, with a warning each. send exits with 0 only\n" +
-			"when the receiver has reported every file to be on its disk, verified.",
+			"when the receiver has reported every file to be on its disk, verified.\n" + filterHelp,
 		Flags:  flags,
 		Action: func(c *cli.Context) error { return send(c, io) },
 	}
@@ -45,9 +45,11 @@ func send(c *cli.Context, io stdio) error {
 	if c.IsSet("name") && stdin == 0 {
 		return usagef("--name names standard input, and '-' is not among the paths")
 	}
-	src, err := transfer.NewSource(c.Args().Slice(), transfer.SourceOptions{
-		FollowSymlinks: c.Bool("follow-symlinks"), Stdin: io.In, Name: c.String("name"),
-	})
+	so := transfer.SourceOptions{FollowSymlinks: c.Bool("follow-symlinks"), Stdin: io.In, Name: c.String("name")}
+	if err := applyFilter(c, &so); err != nil {
+		return err
+	}
+	src, err := transfer.NewSource(c.Args().Slice(), so)
 	if err != nil {
 		var entry *transfer.EntryError
 		if errors.As(err, &entry) {
