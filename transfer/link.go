@@ -41,6 +41,10 @@ const parting = 500 * time.Millisecond
 // it, straight to where it is hashed and written.
 const readBuffer = 64 << 10
 
+// writePortion is what is written under one deadline: little enough for slow
+// links, enough that the system calls cost nothing.
+const writePortion = 128 << 10
+
 func newLink(conn net.Conn, timeout time.Duration) *link {
 	if timeout <= 0 {
 		timeout = DefaultTimeout
@@ -71,10 +75,15 @@ func (l *link) write(bufs ...[]byte) error {
 	defer l.wmu.Unlock()
 	// A peer may be busy (its disk flushes) and still be alive, which its pings
 	// show and the reading side watches; so writing is given longer than silence.
-	l.writeBy(time.Now().Add(4 * l.timeout))
+	// It is counted for each portion: on a slow link a whole group takes longer.
 	for _, b := range bufs {
-		if _, err := l.conn.Write(b); err != nil {
-			return l.explain("sending to", err)
+		for len(b) > 0 {
+			l.writeBy(time.Now().Add(4 * l.timeout))
+			n := min(len(b), writePortion)
+			if _, err := l.conn.Write(b[:n]); err != nil {
+				return l.explain("sending to", err)
+			}
+			b = b[n:]
 		}
 	}
 	l.lastWrite.Store(time.Now().UnixNano())

@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/wherry-net/wherry/socket"
+	"github.com/wherry-net/wherry/socket/pace"
 	"github.com/wherry-net/wherry/socket/rudp"
 	"github.com/wherry-net/wherry/transfer"
 	"github.com/wherry-net/wherry/transfer/pairing"
@@ -36,6 +37,7 @@ type meeting struct {
 	udp     *rudp.Config // nil: TCP
 	code    pairing.Code // zero: none was given
 	keyLog  io.Writer
+	rate    *pace.Limiter // nil: as fast as can be
 	std     stdio
 	p       *printer
 
@@ -88,6 +90,10 @@ func meetingFrom(c *cli.Context, std stdio, p *printer, role pairing.Role, dialF
 	if m.code, err = givenCode(c, std); err != nil {
 		return nil, err
 	}
+	if m.rate, err = rateLimit(c); err != nil {
+		return nil, err
+	}
+	adjustRate(c.Context, m.rate, p)
 	if m.plain && c.String("code-file") != "" {
 		return nil, usagef("--plain and --code-file exclude each other")
 	}
@@ -172,13 +178,13 @@ func (m *meeting) bind(ctx context.Context, address string) (waiter, error) {
 		if err != nil {
 			return nil, fmt.Errorf("listen on %s over UDP: %w", address, err)
 		}
-		return udpWaiter{ln}, nil
+		return m.pacedWaiter(udpWaiter{ln}), nil
 	}
 	ln, err := socket.Listen(ctx, address, m.options)
 	if err != nil {
 		return nil, err
 	}
-	return plainWaiter{ln}, nil
+	return m.pacedWaiter(plainWaiter{ln}), nil
 }
 
 func familySuffix(f socket.Family) string {
@@ -297,10 +303,10 @@ func (m *meeting) dialPeer(ctx context.Context) (net.Conn, error) {
 // connect dials over the transport that was chosen: udp is nil for TCP.
 func (m *meeting) connect(ctx context.Context, address string, udp *rudp.Config) (net.Conn, error) {
 	if udp != nil {
-		return dialUDP(ctx, address, m.options, *udp)
+		return m.paced(dialUDP(ctx, address, m.options, *udp))
 	}
 	d := socket.Dialer{Options: m.options, Timeout: min(m.timeout, dialTimeout)}
-	return d.DialContext(ctx, "tcp", address)
+	return m.paced(d.DialContext(ctx, "tcp", address))
 }
 
 // pair never returns a nil *pairing.Conn inside a net.Conn.

@@ -175,3 +175,41 @@ func TestFilterFlags(t *testing.T) {
 		}
 	}
 }
+
+// --rate holds at either end, plain and paired, and a rate that makes no sense
+// is a mistake of usage.
+func TestRate(t *testing.T) {
+	file := aFile(t, "r", 600_000)
+	code := filepath.Join(t.TempDir(), "code")
+	if err := os.WriteFile(code, []byte("7-cedar-otter\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name        string
+		send, recv  []string
+		least, most time.Duration
+	}{
+		{"sender", []string{"--plain", "--rate", "8Mbit"}, []string{"--plain"}, 550 * time.Millisecond, 5 * time.Second},
+		{"receiver", []string{"--plain"}, []string{"--plain", "--rate", "1MB/s"}, 550 * time.Millisecond, 5 * time.Second},
+		{"udp", []string{"--plain", "--udp", "--rate", "8Mbit"}, []string{"--plain", "--udp"}, 550 * time.Millisecond, 5 * time.Second},
+		{"paired", []string{"--rate", "8Mbit", "--code-file", code}, []string{"--code-file", code}, 550 * time.Millisecond, 5 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			r := startWherry(t, noInput(), append([]string{"receive", "--yes", "--no-sync", "--listen", listenAny, "--dir", t.TempDir()}, c.recv...)...)
+			start := time.Now()
+			s := startWherry(t, noInput(), append([]string{"send", "--json", "--to", r.address(t), file}, c.send...)...)
+			if s.wait() != 0 || r.wait() != 0 {
+				t.Fatalf("send: %v\nreceive: %v", s, r)
+			}
+			if d := time.Since(start); d < c.least || d > c.most {
+				t.Errorf("600 kB at 1 MB/s took %v", d)
+			}
+		})
+	}
+	for _, bad := range []string{"fast", "10mbps", "1bit", "-5Mbit", "0"} {
+		if code, _, errs := wherryRun(t.Context(), "send", "--plain", "--to", "127.0.0.1:1", "--rate", bad, file); code != 2 || !strings.Contains(errs, "--rate") {
+			t.Errorf("--rate %s: exit code %d, %s", bad, code, errs)
+		}
+	}
+}

@@ -1,0 +1,13 @@
+//go:build !unix
+
+package main
+
+import (
+	"context"
+
+	"github.com/wherry-net/wherry/socket/pace"
+)
+
+const rateSignals = ""
+
+func adjustRate(context.Context, *pace.Limiter, *printer) {}
