@@ -329,7 +329,11 @@ func (l *diskLander) target(e *Entry, o Overwrite) (target, map[int64]treehash.C
 		}
 	}
 	have, err := t.resume()
+	if err == nil && len(have) == 0 && o == OverwriteResume {
+		have, err = t.basis()
+	}
 	if err != nil {
+		t.discard()
 		l.release(d)
 		return nil, nil, landError(e, err)
 	}
@@ -520,7 +524,7 @@ func (l *diskLander) symlink(e *Entry, o Overwrite) error {
 			if name, err = l.freeName(d.root, e.Path); err != nil {
 				return landError(e, err)
 			}
-		case o != OverwriteAlways:
+		case o != OverwriteAlways && o != OverwriteResume:
 			return inTheWay(e, fileType(info.Mode()))
 		}
 	}

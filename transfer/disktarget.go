@@ -25,6 +25,7 @@ type diskTarget struct {
 	file    *os.File // nil until the first byte
 	journal *journal // nil for small files and pipes
 	done    bool
+	based   bool // begun with the content of another file, which may be longer
 }
 
 // partMode is the mode of a file that is being collected.
@@ -138,7 +139,7 @@ func (t *diskTarget) commit(size int64) error {
 	}
 	err = func() error {
 		defer f.Close()
-		if j != nil {
+		if j != nil || t.based {
 			if err := f.Truncate(size); err != nil {
 				return err
 			}

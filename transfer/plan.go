@@ -19,6 +19,7 @@ const (
 	OverwriteNever                   // keep what is there
 	OverwriteRename                  // give the new one another name: "a (1).txt"
 	OverwriteAlways                  // replace what is there
+	OverwriteResume                  // replace it, sending only what differs at the same offset
 )
 
 // A Conflict is a file that is there already, with other content.
@@ -286,7 +287,7 @@ func (r *receiver) conflict(ctx context.Context, i int, c Conflict, out *decisio
 	}
 	e := r.entry(i)
 	switch o {
-	case OverwriteRename, OverwriteAlways:
+	case OverwriteRename, OverwriteAlways, OverwriteResume:
 		return r.want(i, e, o, out)
 	case OverwriteNever:
 		r.mu.Lock()

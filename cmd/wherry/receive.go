@@ -25,7 +25,7 @@ func receiveCommand(io stdio) *cli.Command {
 		&cli.StringFlag{Name: "dir", Usage: "put files into `DIR`, which is created if its parent exists", Value: "."},
 		&cli.StringFlag{Name: "output", Usage: "with '-', write one file to standard output"},
 		&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "accept without asking"},
-		&cli.StringFlag{Name: "overwrite", Usage: "what to do where another file is: `never`, rename or always (default: ask on a terminal, else refuse)"},
+		&cli.StringFlag{Name: "overwrite", Usage: "what to do where another file is: `WHAT` is never, rename, always, or resume: replace it but take over what is equal at the same place (default: ask on a terminal, else refuse)"},
 		&cli.StringFlag{Name: "max-size", Usage: "refuse more than `SIZE` in all, as 10GiB"},
 		&cli.BoolFlag{Name: "keep", Usage: "serve until stopped, many senders at once"},
 		&cli.BoolFlag{Name: "no-sync", Usage: "do not wait until the disk has everything: faster, not safe against a power cut"},
@@ -156,8 +156,10 @@ func receiveOptions(c *cli.Context, io stdio, m *meeting) (o transfer.ReceiveOpt
 		o.Overwrite = transfer.OverwriteRename
 	case "always":
 		o.Overwrite = transfer.OverwriteAlways
+	case "resume":
+		o.Overwrite = transfer.OverwriteResume
 	default:
-		return o, usagef("--overwrite takes never, rename or always, not %s", quoteArg(s))
+		return o, usagef("--overwrite takes never, rename, always or resume, not %s", quoteArg(s))
 	}
 	if s := c.String("max-size"); s != "" {
 		if o.MaxSize, err = parseSize(s); err != nil || o.MaxSize < 1 {

@@ -1,0 +1,99 @@
+package transfer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestOverwriteResume(t *testing.T) {
+	const mib = 1 << 20
+	content := pattern(9*mib + 777)
+	src := filepath.Join(t.TempDir(), "f")
+	write(t, src, content, 0o644, old)
+	for _, c := range []struct {
+		name  string
+		there func() []byte
+		moved int64
+	}{
+		{"one group differs", func() []byte { b := bytes.Clone(content); b[3*mib+5]++; return b }, mib},
+		{"the last group differs", func() []byte { b := bytes.Clone(content); b[len(b)-1]++; return b }, 777},
+		{"shorter", func() []byte { return content[:4*mib+100] }, int64(len(content)) - 4*mib},
+		{"longer", func() []byte { return append(bytes.Clone(content), pattern(3*mib)...) }, 0},
+		{"shifted by a byte", func() []byte { return append([]byte{1}, content...) }, int64(len(content))},
+		{"equal", func() []byte { return content }, 0},
+		{"empty", func() []byte { return nil }, int64(len(content))},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dst := t.TempDir()
+			write(t, dst+"/f", c.there(), 0o600, old)
+			o := copyTree(t, []string{src}, SourceOptions{}, dst, ReceiveOptions{Overwrite: OverwriteResume})
+			o.mustWork(t)
+			if o.sent.Moved != c.moved || o.got.Resumed != int64(len(content))-c.moved {
+				t.Errorf("%d bytes were sent, %d taken over; want %d, %d", o.sent.Moved, o.got.Resumed, c.moved, int64(len(content))-c.moved)
+			}
+			sameTree(t, describe(t, filepath.Dir(src)), describe(t, dst))
+		})
+	}
+}
+
+// More than MaxSize is refused, and what was there stays as it was.
+func TestMaxSize(t *testing.T) {
+	dst := t.TempDir()
+	there := pattern(6 << 20)
+	write(t, dst+"/f", there, 0o644, old)
+	src := filepath.Join(t.TempDir(), "f")
+	write(t, src, pattern(5<<20), 0o644, old)
+	o := copyTree(t, []string{src}, SourceOptions{}, dst, ReceiveOptions{Overwrite: OverwriteResume, MaxSize: 5<<20 - 1})
+	var refused *RefusedError
+	if !errors.As(o.sendErr, &refused) || !errors.As(o.getErr, &refused) {
+		t.Errorf("send: %v; receive: %v", o.sendErr, o.getErr)
+	}
+	if got, _ := os.ReadFile(dst + "/f"); !bytes.Equal(got, there) {
+		t.Error("the file that was there has changed")
+	}
+}
+
+// More than there is room for is refused before anything is created.
+func TestNoRoom(t *testing.T) {
+	dst := t.TempDir()
+	root, err := os.OpenRoot(dst)
+	if err != nil {
+		t.Fatal(err)
+	}
+	free, ok := freeSpace(root)
+	root.Close()
+	if !ok {
+		t.Skip("this system does not tell how much room there is")
+	}
+	src := filepath.Join(t.TempDir(), "f")
+	f, err := os.Create(src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Truncate(free + 1<<40); err != nil {
+		t.Skipf("no sparse file of %d bytes: %v", free+1<<40, err)
+	}
+	f.Close()
+	asked := false
+	for _, accept := range []bool{true, false} {
+		ro := ReceiveOptions{}
+		if accept {
+			ro.Accept = func(context.Context, Offer) error { asked = true; return nil }
+		}
+		o := copyTree(t, []string{src}, SourceOptions{}, dst, ro)
+		var refused *RefusedError
+		if !errors.As(o.sendErr, &refused) || !errors.As(o.getErr, &refused) {
+			t.Errorf("send: %v; receive: %v", o.sendErr, o.getErr)
+		}
+	}
+	if asked {
+		t.Error("a person was asked about what does not fit")
+	}
+	if entries, _ := os.ReadDir(dst); len(entries) != 0 {
+		t.Errorf("left behind: %v", entries)
+	}
+}
