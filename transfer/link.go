@@ -198,6 +198,10 @@ func (l *link) goodbye(err error) { l.bye.Do(func() { l.part(err) }) }
 func (l *link) part(err error) {
 	l.closing.Store(true)
 	defer l.conn.Close()
+	// A deadline alone would not do: a reader that goes on renews it with every
+	// byte that a slow peer still sends.
+	last := time.AfterFunc(parting+parting/5, func() { l.conn.Close() })
+	defer last.Stop()
 	_ = l.conn.SetDeadline(time.Now().Add(parting)) // also frees the lock from a blocked writer
 	if err != nil && !lost(err) {
 		l.wmu.Lock()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -16,6 +17,8 @@ import (
 type bar struct {
 	p     *printer
 	verb  string
+	peer  string
+	tag   string // what begins its lines where there are several
 	total int64
 	start time.Time
 
@@ -34,17 +37,20 @@ const (
 
 type progressEvent struct {
 	Event   string  `json:"event"`
+	Peer    string  `json:"peer"`
 	Bytes   int64   `json:"bytes"`
 	Total   int64   `json:"total"`
 	Path    string  `json:"path"`
 	Seconds float64 `json:"seconds"`
 }
 
-// startBar begins a bar for total bytes; -1 if nobody knows how many.
-func (p *printer) startBar(verb string, total int64) {
-	b := &bar{p: p, verb: verb, total: total, start: time.Now()}
+// startBar begins a bar for total bytes with peer; -1 if nobody knows how many.
+// Where several transfers may run at once, each is told line by line, with tag in
+// front: bars that move would overwrite each other.
+func (p *printer) startBar(verb, peer, tag string, total int64) *bar {
+	b := &bar{p: p, verb: verb, peer: peer, tag: tag, total: total, start: time.Now()}
 	b.shown = b.start
-	if p.live {
+	if p.live && tag == "" {
 		b.pb = progressbar.NewOptions64(total,
 			progressbar.OptionSetWriter(p.io.Err),
 			progressbar.OptionSetDescription(verb),
@@ -58,27 +64,36 @@ func (p *printer) startBar(verb string, total int64) {
 		)
 	}
 	p.mu.Lock()
-	p.bar = b
+	p.bars = append(p.bars, b)
 	p.mu.Unlock()
+	return b
 }
 
-func (p *printer) stopBar() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.bar != nil {
-		p.bar.clear()
-		p.bar = nil
+// clearBars makes room for a line; p.mu is held.
+func (p *printer) clearBars() {
+	for _, b := range p.bars {
+		b.clear()
 	}
 }
 
-// moved tells the bar of n more bytes.
-func (p *printer) moved(e *transfer.Entry, n int) {
-	p.mu.Lock()
-	b := p.bar
+// stop ends the bar, which may be nil.
+func (b *bar) stop() {
 	if b == nil {
-		p.mu.Unlock()
 		return
 	}
+	b.p.mu.Lock()
+	defer b.p.mu.Unlock()
+	b.clear()
+	b.p.bars = slices.DeleteFunc(b.p.bars, func(o *bar) bool { return o == b })
+}
+
+// moved tells the bar, which may be nil, of n more bytes.
+func (b *bar) moved(e *transfer.Entry, n int) {
+	if b == nil {
+		return
+	}
+	p := b.p
+	p.mu.Lock()
 	b.done += int64(n)
 	if e != b.current {
 		b.current, b.inFile = e, 0
@@ -95,7 +110,7 @@ func (p *printer) moved(e *transfer.Entry, n int) {
 		return
 	}
 	every := plainEvery
-	if p.o.JSON {
+	if p.o.JSON || p.live {
 		every = eventEvery
 	}
 	if now.Sub(b.shown) < every {
@@ -103,11 +118,11 @@ func (p *printer) moved(e *transfer.Entry, n int) {
 		return
 	}
 	b.shown = now
-	event := progressEvent{"progress", b.done, b.total, jsonName(e.Path), now.Sub(b.start).Seconds()}
+	event := progressEvent{"progress", b.peer, b.done, b.total, jsonName(e.Path), now.Sub(b.start).Seconds()}
 	line := b.plain(now)
 	p.mu.Unlock()
 	p.Event(event)
-	p.Say("%s", line)
+	p.Say("%s%s", b.tag, line)
 }
 
 // file is the current file with its own share.

@@ -20,8 +20,8 @@ type printer struct {
 	o    printOptions
 	live bool // standard error is a terminal: bars and colours
 
-	mu  sync.Mutex
-	bar *bar
+	mu   sync.Mutex
+	bars []*bar // of the transfers under way, the oldest first
 }
 
 type printOptions struct {
@@ -43,24 +43,24 @@ func (p *printer) Say(format string, args ...any) {
 }
 
 // Warn prints what was left out.
-func (p *printer) Warn(path, text string) {
+func (p *printer) Warn(path, text string) { p.warn("", "", path, text) }
+
+func (p *printer) warn(peer, tag, path, text string) {
 	if p.o.JSON {
-		p.Event(warningEvent{Event: "warning", Path: jsonName(path), Message: safetext.Clean(text)})
+		p.Event(warningEvent{Event: "warning", Peer: peer, Path: jsonName(path), Message: safetext.Clean(text)})
 		return
 	}
 	if p.o.Quiet {
 		return
 	}
-	p.line("warning: " + safetext.Quote(path) + ": " + safetext.Clean(text))
+	p.line(tag + "warning: " + safetext.Quote(path) + ": " + safetext.Clean(text))
 }
 
 // line prints above the bar, if there is one.
 func (p *printer) line(s string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.bar != nil {
-		p.bar.clear()
-	}
+	p.clearBars()
 	fmt.Fprintln(p.io.Err, s)
 }
 
@@ -80,14 +80,16 @@ func (p *printer) Event(v any) {
 }
 
 // Error prints a failure; --quiet does not silence it.
-func (p *printer) Error(f failure) {
+func (p *printer) Error(f failure) { p.failed("", "", f) }
+
+func (p *printer) failed(peer, tag string, f failure) {
 	if p.o.JSON {
-		p.Event(errorEvent{Event: "error", Kind: f.kind, Message: f.message, Hint: f.hint})
+		p.Event(errorEvent{Event: "error", Peer: peer, Kind: f.kind, Message: f.message, Hint: f.hint})
 		return
 	}
-	p.line("wherry: " + f.message)
+	p.line(tag + "wherry: " + f.message)
 	if f.hint != "" {
-		p.line("hint: " + f.hint)
+		p.line(tag + "hint: " + f.hint)
 	}
 }
 
@@ -96,13 +98,13 @@ func (p *printer) fail(err error) error {
 	if err == nil {
 		return nil
 	}
-	p.stopBar()
 	p.Error(classify(err))
 	return &shownError{err}
 }
 
 type errorEvent struct {
 	Event   string `json:"event"`
+	Peer    string `json:"peer,omitempty"` // one of several that are served
 	Kind    string `json:"kind"`
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"`
@@ -110,6 +112,7 @@ type errorEvent struct {
 
 type warningEvent struct {
 	Event   string `json:"event"`
+	Peer    string `json:"peer,omitempty"`
 	Path    string `json:"path"`
 	Message string `json:"message"`
 }

@@ -76,69 +76,24 @@ func receive(c *cli.Context, io stdio) error {
 		}
 		defer peer.close()
 		o.Redial, o.Sessions = peer.redial, peer.sessions
-		return receiveOne(c.Context, p, peer.conn, o)
+		return receiveOne(c.Context, newSession(p, "receive", peer.conn), peer.conn, o)
 	}
 	if m.listen == "" || o.Output != nil {
 		return usagef("--keep serves with --listen and --dir")
 	}
-	return p.fail(keepReceiving(c.Context, p, m, o))
-}
-
-func receiveOne(ctx context.Context, p *printer, conn net.Conn, o transfer.ReceiveOptions) error {
-	s := newSession(p, "receive", conn)
-	o.Trace = s.trace()
-	result, err := transfer.Receive(ctx, conn, o)
-	if errors.Is(err, transfer.ErrContinued) {
-		return nil // the transfer that it continues has it, and will tell
-	}
-	return s.done(result, err)
-}
-
-// receiveFrom is receiveOne for one of many.
-func receiveFrom(ctx context.Context, p *printer, conn net.Conn, o transfer.ReceiveOptions, l *lobby) error {
-	served := false
-	defer func() { l.leave(conn, served) }()
-	s := newSession(p, "receive", conn)
-	o.Trace = s.trace()
-	connected := o.Trace.Connected
-	o.Trace.Connected = func(peer string) {
-		if served = l.greeted(conn); !served {
-			conn.Close()
-			return
-		}
-		connected(peer)
-	}
-	result, err := transfer.Receive(ctx, conn, o)
-	if errors.Is(err, transfer.ErrContinued) {
-		return nil // the transfer that it continues has it, and will tell
-	}
-	if !served && !l.waiting(conn) {
-		return err // pushed out by others; a line for each would only help who floods
-	}
-	return s.done(result, err)
-}
-
-// keepReceiving serves every sender in a goroutine of its own until ctx ends.
-func keepReceiving(ctx context.Context, p *printer, m *meeting, o transfer.ReceiveOptions) error {
-	ln, err := m.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer ln.Close()
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	var l lobby
 	o.Sessions = &transfer.Sessions{}
-	for {
-		conn, err := ln.AcceptContext(ctx)
-		if err != nil {
-			return err
-		}
-		l.enter(conn) // in the order of arrival: the oldest silent one goes first
-		wg.Go(func() {
-			_ = receiveFrom(ctx, p, conn, o, &l) // shown there; the next sender has nothing to do with it
-		})
+	return serve(c.Context, m, "receive", 0, func(s *session, conn net.Conn) error {
+		return receiveOne(c.Context, s, conn, o)
+	})
+}
+
+func receiveOne(ctx context.Context, s *session, conn net.Conn, o transfer.ReceiveOptions) error {
+	o.Trace = s.trace()
+	result, err := transfer.Receive(ctx, conn, o)
+	if errors.Is(err, transfer.ErrContinued) {
+		return nil // the transfer that it continues has it, and will tell
 	}
+	return s.done(result, err)
 }
 
 func receiveOptions(c *cli.Context, io stdio, m *meeting) (o transfer.ReceiveOptions, err error) {

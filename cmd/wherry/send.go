@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"net"
 
 	"github.com/urfave/cli/v2"
 
@@ -13,6 +14,7 @@ func sendCommand(io stdio) *cli.Command {
 	flags := append([]cli.Flag{
 		&cli.StringFlag{Name: "to", Usage: "dial the receiver at `HOST[:PORT]`"},
 		&cli.StringFlag{Name: "name", Usage: "call what comes from standard input `NAME` at the receiver"},
+		&cli.IntFlag{Name: "count", Value: 1, Usage: "serve `N` receivers, at once if they come at once; the exit code is the highest of theirs"},
 		&cli.BoolFlag{Name: "follow-symlinks", Usage: "send what symbolic links point to, not the links"},
 	}, append(filterFlags(), meetingFlags()...)...)
 	return &cli.Command{
@@ -42,6 +44,15 @@ func send(c *cli.Context, io stdio) error {
 			stdin++
 		}
 	}
+	receivers := c.Int("count")
+	switch {
+	case receivers < 1 || receivers > maxReceivers:
+		return usagef("--count must be 1 to %d, not %d", maxReceivers, receivers)
+	case receivers > 1 && m.dial != "":
+		return usagef("--count serves receivers that come, and --to dials one").hint("give --listen, or neither to offer on the local network")
+	case receivers > 1 && stdin > 0:
+		return usagef("standard input can be read once, and --count is %d", receivers)
+	}
 	if c.IsSet("name") && stdin == 0 {
 		return usagef("--name names standard input, and '-' is not among the paths")
 	}
@@ -62,17 +73,26 @@ func send(c *cli.Context, io stdio) error {
 	if m.keyLog, err = keyLog(); err != nil {
 		return p.fail(err)
 	}
+	one := func(s *session, conn net.Conn, o transfer.SendOptions) error {
+		o.Timeout, o.Trace = m.timeout, s.trace()
+		result, err := transfer.Send(c.Context, conn, src, o)
+		return s.done(result, err)
+	}
+	if receivers != 1 {
+		return serve(c.Context, m, "send", receivers, func(s *session, conn net.Conn) error {
+			return one(s, conn, transfer.SendOptions{})
+		})
+	}
 	peer, err := m.one(c.Context)
 	if err != nil {
 		return p.fail(err)
 	}
 	defer peer.close()
-	s := newSession(p, "send", peer.conn)
-	result, err := transfer.Send(c.Context, peer.conn, src, transfer.SendOptions{
-		Timeout: m.timeout, Redial: peer.redial, Sessions: peer.sessions, Trace: s.trace(),
-	})
-	return s.done(result, err)
+	return one(newSession(p, "send", peer.conn), peer.conn, transfer.SendOptions{Redial: peer.redial, Sessions: peer.sessions})
 }
+
+// maxReceivers bounds --count: more are a mistake.
+const maxReceivers = 10_000
 
 type listenEvent struct {
 	Event   string `json:"event"`

@@ -22,6 +22,13 @@ type session struct {
 	transport string // "tcp" or "udp"
 	verb      string
 	measure   *measure
+	peer      string
+	tag       string // begins every line where several peers are served
+	bar       *bar   // nil until content moves
+
+	// Of one among many: whether there is a place for it, now that it said
+	// hello, and whether it lost its place before.
+	admit, pushedOut func() bool
 
 	mu      sync.Mutex
 	started time.Time
@@ -39,6 +46,7 @@ type startEvent struct {
 
 type fileEvent struct {
 	Event  string `json:"event"`
+	Peer   string `json:"peer"`
 	Path   string `json:"path"`
 	Size   int64  `json:"size"`
 	BLAKE3 string `json:"blake3"`
@@ -78,7 +86,7 @@ func newSession(p *printer, role string, conn net.Conn) *session {
 		verb = "receiving"
 	}
 	_, sealed := conn.(*pairing.Conn)
-	return &session{p: p, role: role, sealed: sealed, transport: transportOf(conn), verb: verb, measure: startMeasure(conn), started: time.Now()}
+	return &session{p: p, role: role, sealed: sealed, transport: transportOf(conn), verb: verb, peer: conn.RemoteAddr().String(), measure: startMeasure(conn), started: time.Now()}
 }
 
 // arq is the name of the protocol that retransmits.
@@ -93,10 +101,13 @@ func (s *session) arq() string {
 func (s *session) trace() *transfer.Trace {
 	return &transfer.Trace{
 		Connected: func(peer string) {
+			if s.admit != nil && !s.admit() {
+				return
+			}
 			s.p.Event(startEvent{"start", s.role, peer, s.transport, s.sealed})
-			s.p.Say("connected to %s", peer)
+			s.say("connected to %s", peer)
 			if s.role == "send" {
-				s.p.Say("waiting for the receiver to accept")
+				s.say("waiting for the receiver to accept")
 			}
 		},
 		Listed: func(t transfer.Totals) {
@@ -109,41 +120,45 @@ func (s *session) trace() *transfer.Trace {
 			if t.Unknown {
 				total = -1
 			}
-			if t.Files > 0 {
-				s.p.startBar(s.verb, total)
+			if t.Files > 0 && s.bar == nil {
+				s.bar = s.p.startBar(s.verb, s.peer, s.tag, total)
 			}
 		},
 		Moved: func(e *transfer.Entry, n int) {
-			s.p.moved(e, n)
+			s.bar.moved(e, n)
 			if now := time.Now(); now.Sub(s.sampled) > 20*time.Millisecond {
 				s.sampled = now
 				s.measure.sample()
 			}
 		},
 		Finished: func(e *transfer.Entry, d treehash.Digest, had bool) {
-			s.p.Event(fileEvent{"file", jsonName(e.Path), e.Size, fmt.Sprintf("%x", d[:]), had})
+			s.p.Event(fileEvent{"file", s.peer, jsonName(e.Path), e.Size, fmt.Sprintf("%x", d[:]), had})
 		},
 		Lost: func(err error) {
-			s.p.Event(warningEvent{Event: "warning", Message: oneLine(err)})
-			s.p.Say("%s; trying again", oneLine(err))
+			s.p.Event(warningEvent{Event: "warning", Peer: s.peer, Message: oneLine(err)})
+			s.say("%s; trying again", oneLine(err))
 		},
 		Reconnected: func(conn net.Conn) {
 			s.measure.next(conn)
-			s.p.Say("connected again")
+			s.say("connected again")
 		},
 		Closing: s.measure.stop,
-		Warning: s.p.Warn,
+		Warning: func(path, text string) { s.p.warn(s.peer, s.tag, path, text) },
 	}
 }
 
 // done prints the summary, or what failed and what remains.
 func (s *session) done(r transfer.Result, err error) error {
-	s.p.stopBar()
+	s.bar.stop()
+	if s.pushedOut != nil && s.pushedOut() {
+		return &shownError{err} // a line for each would only help who floods
+	}
 	if err != nil {
 		if r.Files > 0 || r.Left > 0 {
-			s.p.Say("%s", s.remains(r))
+			s.say("%s", s.remains(r))
 		}
-		return s.p.fail(err)
+		s.p.failed(s.peer, s.tag, classify(err))
+		return &shownError{err}
 	}
 	limiter := s.measure.limiter(s.role == "send", r.Waited)
 	m := s.measure
@@ -167,20 +182,25 @@ func (s *session) done(r transfer.Result, err error) error {
 	if r.Moved > 0 {
 		line += fmt.Sprintf(" (%s), limited by %s", formatRate(bps/8), limiter)
 	}
-	s.p.Say("%s; every file verified", line)
+	s.say("%s; every file verified", line)
 	if r.Resumed > 0 {
-		s.p.Say("%s of it was here already (%s unchanged)", formatBytes(r.Resumed), count(r.Had, "file"))
+		s.say("%s of it was here already (%s unchanged)", formatBytes(r.Resumed), count(r.Had, "file"))
 	}
 	if retransmits > 0 {
-		s.p.Say("%s sent, %d lost, %d retransmitted; RTT %.3g ms (median)", count(int(sent), "packet"), lost, retransmits, m.rtt().Median)
+		s.say("%s sent, %d lost, %d retransmitted; RTT %.3g ms (median)", count(int(sent), "packet"), lost, retransmits, m.rtt().Median)
 	}
 	if r.Skipped > 0 {
-		s.p.Say("%s skipped", count(r.Skipped, "entry"))
+		s.say("%s skipped", count(r.Skipped, "entry"))
 	}
 	if r.Kept > 0 {
-		s.p.Say("%s kept as it was there", count(r.Kept, "file"))
+		s.say("%s kept as it was there", count(r.Kept, "file"))
 	}
 	return nil
+}
+
+// say prints a line, which says of whom where there are several.
+func (s *session) say(format string, args ...any) {
+	s.p.Say("%s%s", s.tag, fmt.Sprintf(format, args...))
 }
 
 // remains tells what an early end left.
