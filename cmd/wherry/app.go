@@ -31,6 +31,10 @@ func isTerminal(f any) bool {
 // runs the subcommand, prints what failed, and returns the exit code.
 func run(ctx context.Context, args []string, io stdio) int {
 	app := newApp(io)
+	if n := len(args) - 1; n > 0 && args[n] == completionFlag {
+		completeWords(app, io, args[1:n])
+		return exitDone
+	}
 	err := app.RunContext(ctx, hoistFlags(app, args))
 	if err == nil {
 		return exitDone
@@ -66,6 +70,8 @@ func newApp(io stdio) *cli.App {
 			pingCommand(io),
 			labCommand(io),
 			demoCommand(io),
+			completionCommand(io),
+			manCommand(io),
 		},
 		CustomAppHelpTemplate: appHelp + exitHelp(),
 	}
