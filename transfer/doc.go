@@ -62,7 +62,7 @@
 //	                        reason 1: it expects a code (TLS); 2: it is plain
 //
 // A frame is a type (1 byte), the payload's length (4 bytes, big-endian) and the
-// payload. Only data frames may be longer than 64 KiB. In payloads, v is a number
+// payload. Only data and packed frames may be longer than 64 KiB. In payloads, v is a number
 // as in encoding/binary's Uvarint, z one as in Varint, b a v and that many bytes.
 //
 //	 1 hello          min, max version (1 byte each), role (1 byte: 1 sender, 2 receiver),
@@ -84,6 +84,9 @@
 //	10 done           the receiver has finished
 //	11 error          code (1 byte), text: the end of the transfer
 //	12 ping           nothing; sent when nothing else was for a quarter of the timeout
+//	13 packed         as data, with the content's length (4 bytes) after the offset
+//	                  and then the content as one zstd frame (RFC 8878) that tells the
+//	                  same length; sent if both ends set feature bit 2 (value 4)
 //
 // The sender streams its manifest; the receiver decides on entries as they come,
 // or on all of them after a person has accepted ([ReceiveOptions].Accept). Content

@@ -22,6 +22,8 @@ type feeder struct {
 	sent func(fileEnd) // called before the end can reach the peer
 	warn func(e *Entry, text string)
 
+	pack *packer // nil: nothing is compressed
+
 	free  chan []byte // buffers: what bounds the memory
 	ready chan batch
 
@@ -196,6 +198,9 @@ func (f *feeder) hand(ctx context.Context, b batch) bool {
 	if len(b.frames) == 0 {
 		f.recycle(b)
 		return true
+	}
+	if f.pack != nil {
+		b.frames = f.pack.squeeze(b.frames)
 	}
 	select {
 	case f.ready <- b:

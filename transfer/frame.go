@@ -23,10 +23,11 @@ const (
 	frameDone         frameType = 10
 	frameError        frameType = 11
 	framePing         frameType = 12
+	framePacked       frameType = 13
 )
 
 func (t frameType) String() string {
-	names := [...]string{"none", "hello", "manifest", "manifest-end", "decisions", "decisions-end", "data", "end", "receipts", "finish", "done", "error", "ping"}
+	names := [...]string{"none", "hello", "manifest", "manifest-end", "decisions", "decisions-end", "data", "end", "receipts", "finish", "done", "error", "ping", "packed"}
 	if int(t) < len(names) {
 		return names[t]
 	}
@@ -63,13 +64,13 @@ func readFrameHeader(r io.Reader) (frameType, int, error) {
 	}
 	t, n := frameType(h[0]), binary.BigEndian.Uint32(h[1:])
 	limit := uint32(maxControl)
-	if t == frameData {
+	if t == frameData || t == framePacked {
 		limit = maxData
 	}
 	if n > limit {
 		return 0, 0, protocolErrorf("a %v frame of %d bytes (at most %d are allowed)", t, n, limit)
 	}
-	if t < frameHello || t > framePing {
+	if t < frameHello || t > framePacked {
 		return 0, 0, protocolErrorf("%v", t)
 	}
 	return t, int(n), nil

@@ -50,6 +50,9 @@ const (
 	// featureSequential: this end needs each file's bytes in order (it writes
 	// to a pipe, or reads from one).
 	featureSequential
+	// featurePacked: a receiver that can take packed frames, and a sender that
+	// wants to send them.
+	featurePacked
 )
 
 // A sessionID names a transfer across its connections.

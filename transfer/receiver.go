@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash"
@@ -70,7 +71,7 @@ func Receive(ctx context.Context, conn net.Conn, o ReceiveOptions) (Result, erro
 	if o.Trace == nil {
 		o.Trace = &Trace{}
 	}
-	ours := hello{Min: minVersion, Max: maxVersion, Role: roleReceiver, Features: featureRanges}
+	ours := hello{Min: minVersion, Max: maxVersion, Role: roleReceiver, Features: featureRanges | featurePacked}
 	if o.Output != nil {
 		ours.Features |= featureSequential
 	}
@@ -144,6 +145,8 @@ type receiver struct {
 	agreed atomic.Bool   // every entry has been decided on, and the sender is being told
 	plan   chan planned  // reader to planner
 	room   chan struct{} // committer to planner: files were finished
+
+	unpacker *unpacker // the reader's; nil until something comes packed
 
 	mu      sync.Mutex // guards what follows, and keeps calls of trace apart
 	entries []Entry
@@ -288,15 +291,23 @@ func (r *receiver) read(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if t == frameData {
-			var h [dataHeader]byte
-			if n < dataHeader {
-				return protocolErrorf("a data frame of %d bytes", n)
+		if t == frameData || t == framePacked {
+			var h [packedHeader]byte
+			head := h[:dataHeader]
+			if t == framePacked {
+				head = h[:]
 			}
-			if err := r.link.read(h[:]); err != nil {
+			if n < len(head) {
+				return protocolErrorf("a %v frame of %d bytes", t, n)
+			}
+			if err := r.link.read(head); err != nil {
 				return err
 			}
-			p, err := decodeDataHeader(h[:], n)
+			length := n
+			if t == framePacked {
+				length = dataHeader + int(min(binary.BigEndian.Uint32(h[dataHeader:]), treehash.GroupSize+1))
+			}
+			p, err := decodeDataHeader(h[:dataHeader], length)
 			if err != nil {
 				return err
 			}
@@ -322,7 +333,12 @@ func (r *receiver) read(ctx context.Context) error {
 			start := len(fill.buf)
 			fill.buf = fill.buf[:start+p.length]
 			content := fill.buf[start:]
-			if err := r.link.read(content); err != nil {
+			if t == framePacked {
+				err = r.unpack(content, n-packedHeader)
+			} else {
+				err = r.link.read(content)
+			}
+			if err != nil {
 				return err
 			}
 			fill.items = append(fill.items, item{piece: p, content: content})
@@ -386,6 +402,23 @@ func (r *receiver) read(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// unpack reads n bytes and decompresses them into content.
+func (r *receiver) unpack(content []byte, n int) (err error) {
+	if n >= len(content) {
+		return protocolErrorf("a packed frame that is longer than its content")
+	}
+	if r.unpacker == nil {
+		if r.unpacker, err = newUnpacker(); err != nil {
+			return err
+		}
+	}
+	in := r.unpacker.in[:n]
+	if err := r.link.read(in); err != nil {
+		return err
+	}
+	return r.unpacker.unpack(content, in)
 }
 
 // list takes one entry of the manifest.

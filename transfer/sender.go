@@ -25,6 +25,9 @@ type SendOptions struct {
 	Redial func(ctx context.Context) (net.Conn, error)
 	// Sessions is where an end that listens is given further connections.
 	Sessions *Sessions
+	// Compress compresses content with zstd where a sample shows that it pays,
+	// if the receiver can take it.
+	Compress bool
 	// Trace is told what happens; it may be nil.
 	Trace *Trace
 }
@@ -43,6 +46,9 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 	if src.sequential() {
 		ours.Features |= featureSequential
 	}
+	if o.Compress {
+		ours.Features |= featurePacked
+	}
 	_, _ = rand.Read(ours.Session[:])
 	a := newAttempts(ours, o.Timeout, o.Redial, o.Sessions)
 	if o.Sessions != nil {
@@ -60,7 +66,7 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 	memory := &sendMemory{ends: map[int]sentFile{}, keep: a.possible()}
 	var earlier Result
 	for {
-		s := &sender{src: src, link: now.link, trace: o.Trace, memory: memory, attempts: a, wanted: map[int]bool{}, settled: map[int]bool{}, sent: map[int]fileEnd{}}
+		s := &sender{src: src, compress: o.Compress, link: now.link, trace: o.Trace, memory: memory, attempts: a, wanted: map[int]bool{}, settled: map[int]bool{}, sent: map[int]fileEnd{}}
 		err := s.run(ctx, now.theirs)
 		progress := s.result.Moved > 0 || s.result.Files > 0
 		s.result.carry(earlier)
@@ -89,10 +95,11 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 // Walking, reading, sending and taking receipts overlap; the peer decides
 // whether it waits for the whole manifest before its first decision.
 type sender struct {
-	src    *Source
-	link   *link
-	trace  *Trace
-	feeder *feeder
+	src      *Source
+	link     *link
+	trace    *Trace
+	feeder   *feeder
+	compress bool
 
 	memory   *sendMemory
 	attempts *attempts
@@ -123,6 +130,13 @@ func (s *sender) run(ctx context.Context, theirs hello) error {
 		producers = 1
 	}
 	s.feeder = newFeeder(s.src, producers+3)
+	if s.compress && theirs.Features&featurePacked != 0 {
+		pack, err := newPacker()
+		if err != nil {
+			return fmt.Errorf("send: set up compression: %w", err)
+		}
+		s.feeder.pack = pack
+	}
 	s.feeder.sent = s.ended
 	s.feeder.warn = func(e *Entry, text string) { s.warn(e.Path, text) }
 

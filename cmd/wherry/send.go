@@ -14,6 +14,7 @@ func sendCommand(io stdio) *cli.Command {
 	flags := append([]cli.Flag{
 		&cli.StringFlag{Name: "to", Usage: "dial the receiver at `HOST[:PORT]`"},
 		&cli.StringFlag{Name: "name", Usage: "call what comes from standard input `NAME` at the receiver"},
+		&cli.BoolFlag{Name: "compress", Usage: "compress with zstd what a sample shows to shrink by a tenth; for slow links"},
 		&cli.IntFlag{Name: "count", Value: 1, Usage: "serve `N` receivers, at once if they come at once; the exit code is the highest of theirs"},
 		&cli.BoolFlag{Name: "follow-symlinks", Usage: "send what symbolic links point to, not the links"},
 	}, append(filterFlags(), meetingFlags()...)...)
@@ -74,10 +75,14 @@ func send(c *cli.Context, io stdio) error {
 	if m.keyLog, err = keyLog(); err != nil {
 		return p.fail(err)
 	}
+	one := func(s *session, conn net.Conn, o transfer.SendOptions) error {
+		o.Timeout, o.Compress, o.Trace = m.timeout, c.Bool("compress"), s.trace()
+		result, err := transfer.Send(c.Context, conn, src, o)
+		return s.done(result, err)
+	}
 	if receivers != 1 {
 		return serve(c.Context, m, "send", receivers, func(s *session, conn net.Conn) error {
-			result, err := transfer.Send(c.Context, conn, src, transfer.SendOptions{Timeout: m.timeout, Trace: s.trace()})
-			return s.done(result, err)
+			return one(s, conn, transfer.SendOptions{})
 		})
 	}
 	peer, err := m.one(c.Context)
@@ -85,11 +90,7 @@ func send(c *cli.Context, io stdio) error {
 		return p.fail(err)
 	}
 	defer peer.close()
-	s := newSession(p, "send", peer.conn)
-	result, err := transfer.Send(c.Context, peer.conn, src, transfer.SendOptions{
-		Timeout: m.timeout, Redial: peer.redial, Sessions: peer.sessions, Trace: s.trace(),
-	})
-	return s.done(result, err)
+	return one(newSession(p, "send", peer.conn), peer.conn, transfer.SendOptions{Redial: peer.redial, Sessions: peer.sessions})
 }
 
 // maxReceivers bounds --count: more are a mistake.

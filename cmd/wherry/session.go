@@ -136,12 +136,12 @@ func (s *session) trace() *transfer.Trace {
 			s.p.Event(fileEvent{"file", s.peer, jsonName(e.Path), e.Size, fmt.Sprintf("%x", d[:]), had})
 		},
 		Lost: func(err error) {
-			s.p.Event(warningEvent{Event: "warning", Message: oneLine(err)})
-			s.p.Say("%s; trying again", oneLine(err))
+			s.p.Event(warningEvent{Event: "warning", Peer: s.peer, Message: oneLine(err)})
+			s.say("%s; trying again", oneLine(err))
 		},
 		Reconnected: func(conn net.Conn) {
 			s.measure.next(conn)
-			s.p.Say("connected again")
+			s.say("connected again")
 		},
 		Closing: s.measure.stop,
 		Warning: func(path, text string) { s.p.warn(s.peer, s.tag, path, text) },

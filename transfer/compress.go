@@ -1,0 +1,112 @@
+package transfer
+
+import (
+	"encoding/binary"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/wherry-net/wherry/transfer/treehash"
+)
+
+// A packed frame is a data frame whose content is one zstd frame (RFC 8878): the
+// entry (32 bits), the offset (64 bits), the content's length (32 bits), and the
+// zstd frame, whose own header must tell the same length. It is always shorter
+// than the data frame would be. Hashes, offsets and counts are of the content as
+// it is on the disks.
+const packedHeader = dataHeader + 4
+
+const (
+	// packFrom is the content from which trying is worth the time.
+	packFrom = 512
+	// sampleSize is how much of a large piece is tried first.
+	sampleSize = 32 << 10
+)
+
+// paysOff reports whether n bytes in the place of raw spare the network more
+// than compressing costs: a tenth.
+func paysOff(n, raw int) bool { return n < raw-raw/10 }
+
+// A packer compresses data frames. It belongs to one sender; its encoder serves
+// all producers.
+type packer struct{ enc *zstd.Encoder }
+
+func newPacker() (*packer, error) {
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderCRC(false), zstd.WithWindowSize(treehash.GroupSize), zstd.WithEncoderConcurrency(4))
+	if err != nil {
+		return nil, err
+	}
+	return &packer{enc}, nil
+}
+
+// squeeze replaces data frames in b, which holds whole frames, by packed ones
+// where a sample shows that it pays.
+func (p *packer) squeeze(b []byte) []byte {
+	var scratch []byte
+	out := 0
+	for in := 0; in < len(b); {
+		n := frameHeader + int(binary.BigEndian.Uint32(b[in+1:]))
+		frame := b[in : in+n]
+		in += n
+		if frameType(frame[0]) == frameData {
+			content := frame[frameHeader+dataHeader:]
+			if scratch = p.pack(scratch[:0], content); scratch != nil {
+				raw := len(content)
+				copy(b[out:], frame[:frameHeader+dataHeader])
+				putFrameHeader(b[out:], framePacked, packedHeader+len(scratch))
+				out += frameHeader + dataHeader
+				binary.BigEndian.PutUint32(b[out:], uint32(raw))
+				out += 4
+				out += copy(b[out:], scratch)
+				continue
+			}
+		}
+		out += copy(b[out:], frame)
+	}
+	return b[:out]
+}
+
+// pack is content compressed, or nil if that does not pay.
+func (p *packer) pack(dst, content []byte) []byte {
+	if len(content) < packFrom {
+		return nil
+	}
+	if len(content) > 4*sampleSize {
+		middle := content[len(content)/2:][:sampleSize]
+		if dst = p.enc.EncodeAll(middle, dst); !paysOff(len(dst), sampleSize) {
+			return nil
+		}
+		dst = dst[:0]
+	}
+	if dst = p.enc.EncodeAll(content, dst); !paysOff(len(dst), len(content)) {
+		return nil
+	}
+	return dst
+}
+
+// An unpacker takes packed frames apart. Not for several goroutines at once.
+type unpacker struct {
+	dec *zstd.Decoder
+	in  []byte
+}
+
+func newUnpacker() (*unpacker, error) {
+	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(treehash.GroupSize), zstd.WithDecoderMaxWindow(treehash.GroupSize), zstd.WithDecodeAllCapLimit(true))
+	if err != nil {
+		return nil, err
+	}
+	return &unpacker{dec: dec, in: make([]byte, 0, treehash.GroupSize)}, nil
+}
+
+// unpack decompresses src into the whole of dst, and nowhere beyond it: what the
+// zstd frame says of its size is held to that before anything is decoded.
+func (u *unpacker) unpack(dst, src []byte) error {
+	var h zstd.Header
+	if err := h.Decode(src); err != nil || h.Skippable || !h.HasFCS || h.FrameContentSize != uint64(len(dst)) {
+		return protocolErrorf("a packed frame that does not say how much is in it")
+	}
+	got, err := u.dec.DecodeAll(src, dst[:0:len(dst)])
+	if err != nil || len(got) != len(dst) {
+		return protocolErrorf("a packed frame that cannot be unpacked")
+	}
+	return nil
+}
