@@ -40,7 +40,8 @@ func (r *recvBuffer) insert(off uint64, b []byte, fin bool) (fresh int, err erro
 		r.fin, r.final = true, hi
 	}
 	r.top = max(r.top, hi)
-	if hi <= r.nxt {
+	// An end without data may come before the data that it ends.
+	if hi <= r.nxt || len(b) == 0 {
 		return 0, nil
 	}
 	if off < r.nxt {
