@@ -26,6 +26,7 @@ import (
 func FuzzFrameHeader(f *testing.F) {
 	f.Add(appendFrame(nil, frameManifest, []byte("payload")))
 	f.Add([]byte{byte(frameData), 0, 16, 0, 12})
+	f.Add([]byte{byte(framePacked), 0, 8, 0, 12})
 	f.Add([]byte{byte(frameHello), 0xff, 0xff, 0xff, 0xff})
 	f.Add([]byte{0, 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -33,7 +34,7 @@ func FuzzFrameHeader(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if n < 0 || n > maxData || typ != frameData && n > maxControl {
+		if n < 0 || n > maxData || typ != frameData && typ != framePacked && n > maxControl {
 			t.Fatalf("a %v frame of %d bytes was accepted", typ, n)
 		}
 		var h [frameHeader]byte
