@@ -1,14 +1,12 @@
 package main
 
 import (
-	"fmt"
 	"os"
-	"strconv"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/wherry-net/wherry/socket"
+	"github.com/wherry-net/wherry/socket/units"
 	"github.com/wherry-net/wherry/transfer"
 )
 
@@ -84,27 +82,11 @@ func sizeFlag(c *cli.Context, name string) (int, error) {
 	if s == "" {
 		return 0, nil
 	}
-	n, err := parseSize(s)
+	n, err := units.ParseSize(s)
 	if err != nil || n < 1 || n > 1<<30 {
 		return 0, usagef("--%s must be a size between 1B and 1GiB, as 4MiB, not %s", name, quoteArg(s))
 	}
 	return int(n), nil
-}
-
-// parseSize reads a number of bytes: 4096, 64KiB, 10MB.
-func parseSize(s string) (int64, error) {
-	i := strings.IndexFunc(s, func(r rune) bool { return (r < '0' || r > '9') && r != '.' })
-	unit := ""
-	if i >= 0 {
-		s, unit = s[:i], s[i:]
-	}
-	per, ok := map[string]float64{"": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40,
-		"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}[strings.ToLower(strings.TrimSpace(unit))]
-	n, err := strconv.ParseFloat(s, 64)
-	if err != nil || !ok || n*per > 1<<60 {
-		return 0, fmt.Errorf("not a size: %s", quoteArg(s+unit))
-	}
-	return int64(n * per), nil
 }
 
 // noColor follows https://no-color.org.

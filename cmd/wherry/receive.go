@@ -15,6 +15,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/wherry-net/wherry/socket/safetext"
+	"github.com/wherry-net/wherry/socket/units"
 	"github.com/wherry-net/wherry/transfer"
 	"github.com/wherry-net/wherry/transfer/pairing"
 )
@@ -118,7 +119,8 @@ func receiveOptions(c *cli.Context, io stdio, m *meeting) (o transfer.ReceiveOpt
 		return o, usagef("--overwrite takes never, rename, always or resume, not %s", quoteArg(s))
 	}
 	if s := c.String("max-size"); s != "" {
-		if o.MaxSize, err = parseSize(s); err != nil || o.MaxSize < 1 {
+		n, err := units.ParseSize(s)
+		if o.MaxSize = int64(n); err != nil || n < 1 {
 			return o, usagef("--max-size must be a size, as 10GiB, not %s", quoteArg(s))
 		}
 	}
