@@ -58,20 +58,26 @@ func newDiskLander(root *os.Root, sync bool) *diskLander {
 
 func (l *diskLander) caseRule() caseRule { return l.fold }
 
+// caseProbe is made for a moment in a target's directory. No entry may be called
+// so, and what a killed run left of it the next one takes away.
+const caseProbe = "wherry-case-probe" + partSuffix
+
 // foldsCase finds out whether names that differ in case are one file in root, by
 // making one.
 func foldsCase(root *os.Root) caseRule {
-	const lower, upper = ".wherry-case-probe", ".WHERRY-CASE-PROBE"
-	if err := root.Mkdir(lower, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return caseSensitive
+	for range 3 { // another receiver may take the probe away while this one looks
+		if err := root.Mkdir(caseProbe, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return caseSensitive
+		}
+		a, err := root.Lstat(caseProbe)
+		if err != nil {
+			continue
+		}
+		b, err := root.Lstat(strings.ToUpper(caseProbe))
+		_ = root.Remove(caseProbe)
+		return caseRule(err == nil && os.SameFile(a, b))
 	}
-	defer func() { _ = root.Remove(lower) }()
-	a, err := root.Lstat(lower)
-	if err != nil {
-		return caseSensitive
-	}
-	b, err := root.Lstat(upper)
-	return caseRule(err == nil && os.SameFile(a, b))
+	return caseSensitive
 }
 
 func (l *diskLander) close() {
