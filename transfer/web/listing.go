@@ -11,6 +11,7 @@ import (
 	"path"
 	"sort"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -122,11 +123,14 @@ func printable(name string) string {
 //go:embed page.html
 var pageText string
 
-var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
-	"size": units.FormatBytes,
-	"when": func(t time.Time) string { return t.Format("2006-01-02 15:04") },
-	"iso":  func(t time.Time) string { return t.Format(time.RFC3339) },
-}).Parse(pageText))
+// Parsed when the first page is asked for: most runs of the program serve none.
+var pageTemplate = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("page").Funcs(template.FuncMap{
+		"size": units.FormatBytes,
+		"when": func(t time.Time) string { return t.Format("2006-01-02 15:04") },
+		"iso":  func(t time.Time) string { return t.Format(time.RFC3339) },
+	}).Parse(pageText))
+})
 
 type crumb struct{ Name, Href string }
 
@@ -160,5 +164,5 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request, status int, l *Lis
 		d.Here = parts[len(parts)-1]
 	}
 	// An error here is a client that left.
-	_ = pageTemplate.Execute(w, d)
+	_ = pageTemplate().Execute(w, d)
 }
