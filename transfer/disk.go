@@ -442,6 +442,8 @@ func (l *diskLander) commit(batch []finished) {
 			t, ok := f.in.out.(*diskTarget)
 			switch {
 			case !ok:
+			case f.in.failed != "":
+				t.abandon() // the disk may be full: what is there can be continued when it is not
 			case f.status != statusDone:
 				t.discard()
 			default:

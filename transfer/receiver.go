@@ -236,10 +236,12 @@ func (r *receiver) run(ctx context.Context) error {
 	landers.Wait()
 	close(r.commit)
 	<-committed
+	said := false // that all is done: nothing that happens now makes it less true
 	if err == nil && ctx.Err() == nil {
 		err = r.finish()
+		said = err == nil
 	}
-	if cause := reason(ctx); cause != nil && (err == nil || lost(err) || errors.Is(err, context.Canceled)) {
+	if cause := reason(ctx); cause != nil && !said && (err == nil || lost(err) || errors.Is(err, context.Canceled)) {
 		err = cause
 	}
 	if r.trace.Closing != nil {
