@@ -180,8 +180,7 @@ func (a *asker) accept(ctx context.Context, offer transfer.Offer) error {
 	defer a.mu.Unlock()
 	w := bufio.NewWriter(a.io.Err)
 	fmt.Fprintf(w, "%s offers %s, %s:\n", offer.Peer, count(offer.Totals.Files, "file"), formatBytes(offer.Totals.Bytes))
-	for i := range offer.Entries {
-		e := &offer.Entries[i]
+	for e := range offer.Entries {
 		switch {
 		case e.Kind == transfer.Dir:
 			fmt.Fprintf(w, "  %10s  %s/\n", "", safetext.Clean(e.Path))
