@@ -3,6 +3,7 @@ package transfer
 import (
 	"context"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/wherry-net/wherry/socket/safetext"
@@ -58,7 +59,7 @@ type lander interface {
 	// batch.
 	commit(batch []finished)
 	// finish creates links and sets what directories are to look like.
-	finish(entries []Entry, o Overwrite) error
+	finish(entries iter.Seq[*Entry], o Overwrite) error
 	close()
 }
 
@@ -155,7 +156,7 @@ func (r *receiver) makeSureOfRoom() error {
 // accept asks, once, when the manifest is complete.
 func (r *receiver) accept(ctx context.Context, list [treehash.Size]byte, accepted *bool) error {
 	r.mu.Lock()
-	offer := Offer{Peer: r.result.Peer, Entries: r.entries, Totals: r.totals}
+	offer := Offer{Peer: r.result.Peer, Entries: r.entries.all(), Totals: r.totals}
 	r.mu.Unlock()
 	if *accepted {
 		return nil
@@ -178,7 +179,7 @@ func (r *receiver) accept(ctx context.Context, list [treehash.Size]byte, accepte
 func (r *receiver) entry(i int) *Entry {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return &r.entries[i]
+	return r.entries.at(i)
 }
 
 // planEntry decides on one entry, or asks for its digest to decide by.
