@@ -122,6 +122,7 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"jsonl":    jsonl,
 	"oddtree":  func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(makeOddTree(ts.MkAbs(args[0]))) },
 	"sametree": sametree,
+	"traced":   traced,
 	"nothing":  nothing,
 	"fifo":     fifo,
 	"big":      bigFile,

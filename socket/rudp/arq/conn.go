@@ -353,14 +353,15 @@ func (c *Conn) setState(s State) {
 	if s == c.state {
 		return
 	}
+	closes := s >= StateClosing && c.state < StateClosing
 	c.state = s
 	if t := c.cfg.Trace; t != nil && t.State != nil {
 		t.State(c.now, s)
 	}
+	if t := c.cfg.Trace; closes && t != nil && t.Closed != nil {
+		t.Closed(c.now, c.err)
+	}
 	if s == StateDone {
-		if t := c.cfg.Trace; t != nil && t.Closed != nil {
-			t.Closed(c.now, c.err)
-		}
 		c.lim.set(c.now, LimitApp, &c.stats)
 		// What was received stays readable; the rest is let go.
 		c.send.ring = ring{}
