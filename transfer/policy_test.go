@@ -40,6 +40,18 @@ func TestOverwriteResume(t *testing.T) {
 	}
 }
 
+// What a killed run left of the probe for upper and lower case goes with the next.
+func TestStaleCaseProbe(t *testing.T) {
+	src, dst := t.TempDir(), t.TempDir()
+	write(t, src+"/f", pattern(10), 0o644, old)
+	if err := os.Mkdir(dst+"/"+caseProbe, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	o := copyTree(t, []string{src + "/f"}, SourceOptions{}, dst, ReceiveOptions{})
+	o.mustWork(t)
+	sameTree(t, describe(t, src), describe(t, dst))
+}
+
 // More than MaxSize is refused, and what was there stays as it was.
 func TestMaxSize(t *testing.T) {
 	dst := t.TempDir()
