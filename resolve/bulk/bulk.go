@@ -70,6 +70,15 @@ type Options struct {
 	// [Resume].
 	Resume *Done
 
+	// Each is given each result in place of out: the line of the list that it is
+	// for, and what would have been written, good until Each returns. It is called
+	// by several goroutines at once, and must not keep them waiting.
+	Each func(line uint64, text []byte)
+
+	// Number is the number that results in CSV and JSON carry for a line of the
+	// list, where that is not the line's own: a list that is part of another.
+	Number func(line uint64) uint64
+
 	// Local is the address to send from, if valid.
 	Local netip.Addr
 
@@ -210,6 +219,22 @@ func (o *Options) complete() error {
 	o.Ports = min(max(o.Ports, 1), 64)
 	return nil
 }
+
+// Header is what an output of the format begins with, or nothing.
+func (f Format) Header() string { return f.header() }
+
+// Taken reports whether a line of the list, without its end and the space around
+// it, has its result already. Each line may be asked about once, by one goroutine.
+// An error matches [ErrResume].
+func (d *Done) Taken(line uint64, text []byte, qtype uint16) (bool, error) {
+	if qtype == 0 {
+		qtype = typeA
+	}
+	return d.take(line, text, qtype)
+}
+
+// Empty reports whether the output held nothing, not even a header.
+func (d *Done) Empty() bool { return d.empty }
 
 func setDefault[T comparable](v *T, to T) {
 	var zero T

@@ -65,7 +65,7 @@ func start(ctx context.Context, cancel context.CancelCauseFunc, list io.Reader, 
 		ord = newOrder()
 	}
 	header := opt.Format.header()
-	if opt.Resume != nil && !opt.Resume.empty {
+	if opt.Each != nil || opt.Resume != nil && !opt.Resume.empty {
 		header = ""
 	}
 	r.stage = newStage(header, ord)
@@ -313,7 +313,16 @@ func (h *hand) print() {
 	for i := range h.out.results {
 		res := &h.out.results[i]
 		start := len(h.buf)
+		line := res.line
+		if h.r.opt.Number != nil {
+			res.line = h.r.opt.Number(line)
+		}
 		h.buf = h.r.opt.Format.append(h.buf, &h.p, res)
+		if h.r.opt.Each != nil {
+			h.r.opt.Each(line, h.buf)
+			h.buf = h.buf[:0]
+			continue
+		}
 		if h.r.stage.order != nil {
 			h.spans = append(h.spans, span{res.seq, start, len(h.buf)})
 		}

@@ -1,0 +1,42 @@
+// Package fleet has one list of names asked for by many machines.
+//
+// A coordinator ([Coordinate]) cuts the list into batches and gives them to a
+// [Carrier]; each worker ([Work]) takes batches from its own carrier, asks for the
+// names at its own pace with package bulk, and gives a result for each batch.
+// Between them stands whatever carries messages at least once: RabbitMQ
+// ([DialRabbit]), or memory in tests.
+//
+// # What holds
+//
+// Every name has exactly one result in the output, whatever worker dies or
+// connection breaks. A batch is acknowledged to the carrier only when its result is
+// stored there, and a result only when it is written to the output; until then the
+// carrier gives it to somebody else. What is therefore done twice is known by its
+// number and dropped. The coordinator keeps the batches that are out, at most
+// [Options.Outstanding] of them, so that memory does not grow with the list, and
+// whoever brings a result that is not of such a batch, or not for just its names,
+// is not believed.
+//
+// A worker has only as many batches as it has asked the carrier for, and gets the
+// next when it has answered one: a slow worker gets less.
+//
+// # Messages
+//
+// A batch is text: a line of JSON, then a line for each name with its number in
+// the list.
+//
+//	{"wherry":"names","v":1,"job":"6E5G…","batch":7,"type":"A","format":"csv","lines":2}
+//	12001 www.example.com
+//	12002 example.org MX
+//
+// A result has for each name a line with its number and the length in bytes of
+// what follows, which is what package bulk prints for it.
+//
+//	{"wherry":"results","v":1,"job":"6E5G…","batch":7,"worker":"one-4711","lines":2,"seconds":0.2}
+//	12001 57
+//	12001,www.example.com,A,NOERROR,www.example.com.,300,IN,A,…
+//	12002 0
+//
+// Neither is longer than [MaxMessage]. A worker trusts nobody beyond that: a batch
+// that is malformed is dropped and counted.
+package fleet

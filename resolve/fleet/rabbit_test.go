@@ -1,0 +1,145 @@
+//go:build unix
+
+package fleet
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/wherry-net/wherry/resolve/bulk"
+	"github.com/wherry-net/wherry/socket/broker"
+	"github.com/wherry-net/wherry/socket/broker/brokertest"
+)
+
+func parseURL(t testing.TB, s string) *broker.URL {
+	t.Helper()
+	u, err := broker.Parse(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+// A worker dies and the broker loses its power, both in the middle: every name has
+// one result.
+func TestRabbit(t *testing.T) {
+	const n = 40_000
+	r := brokertest.Start(t)
+	u := parseURL(t, r.URL)
+	server := nameServer(t)
+	patient := RabbitOptions{Timeout: 3 * time.Minute, Prefetch: 2, Away: func(err error) { t.Log("away:", err) }}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	work := func(ctx context.Context, name string) {
+		c, err := DialRabbit(ctx, u, "", patient)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		if err := Work(ctx, c, WorkerOptions{Name: name, Ask: bulk.Options{Servers: []bulk.Server{server}}}); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	mortal, die := context.WithCancel(ctx)
+	wg.Go(func() { work(ctx, "one") })
+	wg.Go(func() { work(mortal, "two") })
+
+	c, err := DialRabbit(ctx, u, "job", patient)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var out bytes.Buffer
+	cut := false
+	stats, err := Coordinate(ctx, c, strings.NewReader(list(n)), &out, Options{
+		Job: "job", Lines: 500, Outstanding: 8, Every: time.Millisecond,
+		Progress: func(s Stats) {
+			if s.Names > n/4 && !cut {
+				cut = true
+				die()
+				r.Kill()
+				r.Start()
+			}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !cut {
+		t.Error("it was over before anything could break")
+	}
+	exactlyOnce(t, out.String(), n, false)
+	if stats.Names != n || stats.Strange != 0 {
+		t.Errorf("%+v", stats)
+	}
+	t.Logf("%d names, %d results came twice", stats.Names, stats.Twice)
+	if err := c.Finish(ctx); err != nil {
+		t.Error(err)
+	}
+
+	// A result that comes now has nowhere to go.
+	w, err := DialRabbit(ctx, u, "", RabbitOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	if err := w.Send(ctx, "job", []byte("late")); !errors.Is(err, ErrJobGone) {
+		t.Error(err)
+	}
+
+	// Who is not let in, and what does not come back.
+	bad := *u
+	bad.Password = "wrong"
+	if _, err := DialRabbit(ctx, &bad, "", RabbitOptions{}); !errors.Is(err, broker.ErrAuth) || strings.Contains(err.Error(), "wrong") {
+		t.Error(err)
+	}
+	bad = *u
+	bad.VHost = "nowhere"
+	if _, err := DialRabbit(ctx, &bad, "", RabbitOptions{}); !errors.Is(err, broker.ErrAuth) {
+		t.Error(err)
+	}
+	v, err := DialRabbit(ctx, u, "", RabbitOptions{Timeout: 300 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	cancel()
+	wg.Wait()
+	r.Kill()
+	if _, err := v.Receive(t.Context()); err == nil {
+		t.Error("a broker that is gone delivers")
+	}
+	if _, err := DialRabbit(t.Context(), u, "", RabbitOptions{}); err == nil || errors.Is(err, broker.ErrAuth) {
+		t.Error(err)
+	}
+}
+
+// Somebody who accepts and says nothing is no broker for ever.
+func TestSilentBroker(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		if c, err := l.Accept(); err == nil {
+			cancel()
+			defer c.Close()
+			<-t.Context().Done()
+		}
+	}()
+	if _, err := DialRabbit(ctx, parseURL(t, "amqp://"+l.Addr().String()), "", RabbitOptions{}); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,165 @@
+//go:build unix
+
+package brokertest
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// server is where Debian keeps the program; the one on the PATH insists on being
+// root and then becomes another user.
+const server = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+
+// A Rabbit is a broker that lives as long as its test.
+type Rabbit struct {
+	// URL has user and password.
+	URL  string
+	t    testing.TB
+	dir  string
+	port int
+	env  []string
+
+	cmd    *exec.Cmd
+	exited chan struct{}
+	log    *buffer
+}
+
+// Start starts a broker and waits until it answers. Without RabbitMQ the test is
+// skipped, but for CI, which installs it. extra is lines for rabbitmq.conf.
+func Start(t testing.TB, extra ...string) *Rabbit {
+	t.Helper()
+	if _, err := os.Stat(server); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("rabbitmq-server is missing")
+		}
+		t.Skip("SKIPPED: rabbitmq-server is missing")
+	}
+	r := &Rabbit{t: t, dir: t.TempDir()}
+	ports := freePorts(t, 3)
+	r.port = ports[0]
+	r.URL = fmt.Sprintf("amqp://guest:guest@127.0.0.1:%d/", r.port)
+	conf := fmt.Sprintf("listeners.tcp.1 = 127.0.0.1:%d\nlog.console = true\nlog.console.level = warning\nlog.file = false\n", r.port)
+	for _, l := range extra {
+		conf += l + "\n"
+	}
+	for name, text := range map[string]string{"rabbitmq.conf": conf, "plugins": "[].\n"} {
+		if err := os.WriteFile(filepath.Join(r.dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.env = append(os.Environ(),
+		"HOME="+r.dir,
+		"RABBITMQ_NODENAME=wherry"+strconv.Itoa(r.port)+"@localhost",
+		"RABBITMQ_MNESIA_BASE="+filepath.Join(r.dir, "mnesia"),
+		"RABBITMQ_LOG_BASE="+filepath.Join(r.dir, "log"),
+		"RABBITMQ_CONFIG_FILE="+filepath.Join(r.dir, "rabbitmq.conf"),
+		"RABBITMQ_ENABLED_PLUGINS_FILE="+filepath.Join(r.dir, "plugins"),
+		"RABBITMQ_DIST_PORT="+strconv.Itoa(ports[1]),
+		"ERL_EPMD_ADDRESS=127.0.0.1",
+		"ERL_EPMD_PORT="+strconv.Itoa(ports[2]),
+		// Busy waiting would take the processor from those under test.
+		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1} +sbwt none",
+	)
+	r.Start()
+	t.Cleanup(func() {
+		r.Kill()
+		// The port mapper that Erlang has started beside it.
+		c := exec.Command("epmd", "-port", strconv.Itoa(ports[2]), "-kill")
+		c.Env = r.env
+		_ = c.Run()
+	})
+	return r
+}
+
+// Start starts the broker again after Kill.
+func (r *Rabbit) Start() {
+	r.t.Helper()
+	r.log = &buffer{}
+	r.cmd = exec.Command(server)
+	r.cmd.Env, r.cmd.Stdout, r.cmd.Stderr = r.env, r.log, r.log
+	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a shell, and Erlang below it
+	if err := r.cmd.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	exited := make(chan struct{})
+	r.exited = exited
+	cmd := r.cmd
+	go func() {
+		_ = cmd.Wait()
+		close(exited)
+	}()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for range 20 * 120 { // two minutes: Erlang starts slowly on a busy machine
+		select {
+		case <-exited:
+			r.t.Fatalf("rabbitmq-server has ended:\n%s", r.log)
+		case <-tick.C:
+		}
+		if r.answers() {
+			return
+		}
+	}
+	r.t.Fatalf("rabbitmq-server does not answer:\n%s", r.log)
+}
+
+// answers reports whether the broker speaks AMQP: what it says to a header of
+// another version is its own header.
+func (r *Rabbit) answers() bool {
+	c, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(r.port)))
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	var got [4]byte
+	_, _ = c.Write([]byte("AMQP\x00\x00\x00\x00"))
+	n, _ := c.Read(got[:])
+	return n == 4 && bytes.Equal(got[:], []byte("AMQP"))
+}
+
+// Kill ends the broker as a power cut would.
+func (r *Rabbit) Kill() {
+	_ = syscall.Kill(-r.cmd.Process.Pid, syscall.SIGKILL)
+	<-r.exited
+}
+
+func freePorts(t testing.TB, n int) (ports []int) {
+	t.Helper()
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	}
+	return ports
+}
+
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
