@@ -415,7 +415,11 @@ func (r *receiver) count(f finished) {
 		r.failure = describeFailure(e, f.text)
 	}
 	if r.trace.Warning != nil {
-		r.trace.Warning(e.Path, f.text)
+		why := errors.New(f.text)
+		if f.status == statusRefused {
+			why = ErrExists
+		}
+		r.trace.Warning(e.Path, why)
 	}
 }
 
@@ -438,7 +442,7 @@ func (r *receiver) finish() error {
 		return r.damaged
 	}
 	if r.result.Refused > 0 {
-		return &RefusedError{Reason: r.failure}
+		return &RefusedError{Reason: r.failure, Err: ErrExists}
 	}
 	if r.result.Failed > 0 {
 		return &IncompleteError{Failed: r.result.Failed, First: r.failure}

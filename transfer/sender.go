@@ -139,7 +139,7 @@ func (s *sender) run(ctx context.Context, theirs hello) error {
 	}
 	s.feeder.holes = theirs.Features&featureHoles != 0
 	s.feeder.sent = s.ended
-	s.feeder.warn = func(e *Entry, text string) { s.warn(e.Path, text) }
+	s.feeder.warn = func(e *Entry, text string) { s.warn(e.Path, errors.New(text)) }
 
 	var wg sync.WaitGroup
 	task := func(f func() error) {
@@ -192,11 +192,11 @@ func (s *sender) reason(ctx context.Context, err error) error {
 	return err
 }
 
-func (s *sender) warn(path, text string) {
+func (s *sender) warn(path string, why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.trace.Warning != nil {
-		s.trace.Warning(path, text)
+		s.trace.Warning(path, why)
 	}
 }
 
@@ -225,7 +225,7 @@ func (s *sender) sendManifest(ctx context.Context, holes bool) error {
 	list := s.src.walk
 	if s.memory.entries != nil { // walked before the connection was lost
 		s.totals, s.result.Skipped = Totals{Skipped: s.memory.totals.Skipped}, s.memory.totals.Skipped
-		list = func(yield func(Entry) error, _ func(string, string)) error {
+		list = func(yield func(Entry) error, _ func(string, error)) error {
 			for e := range s.memory.entries.all() {
 				if err := yield(*e); err != nil {
 					return err
@@ -259,12 +259,12 @@ func (s *sender) sendManifest(ctx context.Context, holes bool) error {
 		}
 		buf = append(buf, scratch...)
 		return nil
-	}, func(path, reason string) {
+	}, func(path string, why error) {
 		s.mu.Lock()
 		s.totals.Skipped++
 		s.result.Skipped++
 		s.mu.Unlock()
-		s.warn(path, "skipped: "+reason)
+		s.warn(path, fmt.Errorf("skipped: %w", why))
 	})
 	if err != nil {
 		return err
@@ -455,24 +455,24 @@ func (s *sender) receipt(r receipt) error {
 		return &VerifyError{Path: e.Path}
 	case statusRefused:
 		s.result.Refused++
-		s.fail(e, r.Text)
+		s.fail(e, &RefusedError{Reason: r.Text, Err: ErrExists}, r.Text)
 	case statusFailed:
 		if read && end.Status == statusFailed {
 			r.Text = end.Text // told when it happened, and counted now
 		}
-		s.fail(e, r.Text)
+		s.fail(e, errors.New(r.Text), r.Text)
 	}
 	return nil
 }
 
 // fail counts a file that did not arrive; s.mu is held.
-func (s *sender) fail(e *Entry, text string) {
+func (s *sender) fail(e *Entry, why error, text string) {
 	s.result.Failed++
 	if s.failure == "" {
 		s.failure = describeFailure(e, text)
 	}
 	if s.trace.Warning != nil {
-		s.trace.Warning(e.Path, text)
+		s.trace.Warning(e.Path, why)
 	}
 }
 
@@ -485,7 +485,7 @@ func (s *sender) finish() error {
 		}
 	}
 	if s.result.Refused > 0 {
-		return &RefusedError{Reason: s.failure}
+		return &RefusedError{Reason: s.failure, Err: ErrExists}
 	}
 	if s.result.Failed > 0 {
 		return &IncompleteError{Failed: s.result.Failed, First: s.failure}

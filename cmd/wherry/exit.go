@@ -118,6 +118,7 @@ var failureRules = []rule{
 	{is(errNoSuchName), exitNXDomain, "nxdomain", ""},
 	{is(errNoSuchRecord), exitNoRecord, "no-record", ""},
 	{is(errDisagree), exitServer, "disagree", ""},
+	{is(transfer.ErrExists), exitRefused, "refused", "--overwrite at the receiver says what to do with files that are there"},
 	{as[*transfer.EntryError], exitRefused, "refused", "the receiver takes only names and links that stay inside its --dir"},
 	{as[*transfer.RefusedError], exitRefused, "refused", ""},
 	{is(socket.ErrUnknownHost), exitNetwork, "unknown-host", "check the name in --to or --from, or give an address"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"runtime/debug"
@@ -158,8 +159,21 @@ func (s *session) trace() *transfer.Trace {
 			s.measure.stop()
 			s.tally.end()
 		},
-		Warning: func(path, text string) { s.p.warn(s.peer, s.tag, path, text) },
+		Warning: func(path string, why error) { s.p.warn(s.peer, s.tag, path, s.advise(why)) },
 	}
+}
+
+// advise is the text of a warning, with the flag that settles it.
+func (s *session) advise(why error) string {
+	text := why.Error()
+	var link *transfer.LinkError
+	switch {
+	case errors.As(why, &link):
+		text += " (--follow-symlinks sends what it points to)"
+	case errors.Is(why, transfer.ErrExists) && s.role == "receive":
+		text += " (--overwrite says what to do)"
+	}
+	return text
 }
 
 // done prints the summary, or what failed and what remains.
