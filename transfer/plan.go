@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"maps"
 	"time"
 
 	"github.com/wherry-net/wherry/socket/safetext"
@@ -148,7 +149,7 @@ func (r *receiver) roomy() bool {
 // makeSureOfRoom refuses a list, as far as it is known, that does not fit.
 func (r *receiver) makeSureOfRoom() error {
 	r.mu.Lock()
-	left := r.totals.Bytes - r.result.Moved
+	left := r.totals.Bytes - r.totals.Holes - r.result.Moved
 	r.mu.Unlock()
 	return r.landing.room(left)
 }
@@ -235,12 +236,9 @@ func (r *receiver) want(i int, e *Entry, o Overwrite, out *decisions) error {
 		return err
 	}
 	in := newIncoming(i, e, t)
-	if len(have) > 0 {
-		in.groups, in.had = map[int64]treehash.CV{}, map[int64]bool{}
-	}
-	for g, cv := range have {
-		in.groups[g] = cv
-		in.had[g] = true
+	in.had = maps.Clone(have)
+	in.came.more = len(have)
+	for g := range have {
 		in.resumed += min(treehash.GroupSize, e.Size-g*treehash.GroupSize)
 	}
 	r.mu.Lock()

@@ -73,6 +73,8 @@ func Receive(ctx context.Context, conn net.Conn, o ReceiveOptions) (Result, erro
 	ours := hello{Min: minVersion, Max: maxVersion, Role: roleReceiver, Features: featureRanges | featurePacked}
 	if o.Output != nil {
 		ours.Features |= featureSequential
+	} else {
+		ours.Features |= featureHoles
 	}
 	a := newAttempts(ours, o.Timeout, o.Redial, o.Sessions)
 	now, err := a.open(ctx, conn)
@@ -281,7 +283,7 @@ func (r *receiver) landItem(it item) error {
 	if it.end != nil {
 		complete, err = in.ended(*it.end)
 	} else {
-		r.moved(in, len(it.content))
+		r.moved(in, it.piece)
 		complete, err = in.piece(it.piece, it.content, r.o.MaxSize)
 	}
 	if err != nil || !complete {
@@ -296,12 +298,14 @@ func (r *receiver) landItem(it item) error {
 	}
 }
 
-func (r *receiver) moved(in *incoming, n int) {
+func (r *receiver) moved(in *incoming, p piece) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.result.Moved += int64(n)
+	if !p.hole {
+		r.result.Moved += int64(p.length)
+	}
 	if r.trace.Moved != nil {
-		r.trace.Moved(in.e, n)
+		r.trace.Moved(in.e, p.length)
 	}
 }
 

@@ -149,6 +149,16 @@ func (r *receiver) read(ctx context.Context) error {
 				break
 			}
 			fill.items = append(fill.items, item{piece: piece{entry: end.Entry}, end: &end})
+		case t == frameHole:
+			var h piece
+			if h, err = decodeHole(p); err != nil {
+				return err
+			}
+			if _, err = r.incoming(h.entry); err == nil {
+				// Each is work for a lander of its own.
+				fill.items = append(fill.items, item{piece: h})
+				err = flush()
+			}
 		case t == frameFinish && n == 0 && r.agreed.Load():
 			return flush()
 		default:

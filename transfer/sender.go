@@ -42,7 +42,7 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 	if o.Trace == nil {
 		o.Trace = &Trace{}
 	}
-	ours := hello{Min: minVersion, Max: maxVersion, Role: roleSender, Features: featureRanges}
+	ours := hello{Min: minVersion, Max: maxVersion, Role: roleSender, Features: featureRanges | featureHoles}
 	if src.sequential() {
 		ours.Features |= featureSequential
 	}
@@ -137,6 +137,7 @@ func (s *sender) run(ctx context.Context, theirs hello) error {
 		}
 		s.feeder.pack = pack
 	}
+	s.feeder.holes = theirs.Features&featureHoles != 0
 	s.feeder.sent = s.ended
 	s.feeder.warn = func(e *Entry, text string) { s.warn(e.Path, text) }
 
@@ -150,7 +151,7 @@ func (s *sender) run(ctx context.Context, theirs hello) error {
 	}
 	wg.Go(func() { s.link.keepAlive(ctx) })
 	wg.Go(func() { s.attempts.watch(ctx, cancel) })
-	task(func() error { return s.sendManifest(ctx) })
+	task(func() error { return s.sendManifest(ctx, s.feeder.holes) })
 	task(func() error { return s.feeder.run(ctx, producers) })
 	task(func() error { return s.sendContent(ctx) })
 	err := s.receive()
@@ -209,7 +210,7 @@ func (s *sender) ended(end fileEnd) {
 	}
 }
 
-func (s *sender) sendManifest(ctx context.Context) error {
+func (s *sender) sendManifest(ctx context.Context, holes bool) error {
 	buf := make([]byte, frameHeader, maxControl)
 	flush := func() error {
 		if len(buf) == frameHeader {
@@ -246,6 +247,9 @@ func (s *sender) sendManifest(ctx context.Context) error {
 		s.mu.Unlock()
 		if n > maxEntries {
 			return fmt.Errorf("send: more than %d entries in one transfer", maxEntries)
+		}
+		if !holes {
+			e.Holes = 0
 		}
 		scratch = e.append(scratch[:0])
 		if len(buf)+len(scratch) > maxControl {
@@ -302,7 +306,9 @@ func (s *sender) sendContent(ctx context.Context) error {
 		s.result.Waited.Disk += read.Sub(mark)
 		s.result.Waited.Network += now.Sub(read)
 		for _, m := range b.moved {
-			s.result.Moved += int64(m.n)
+			if !m.hole {
+				s.result.Moved += int64(m.n)
+			}
 			if s.trace.Moved != nil {
 				s.trace.Moved(s.entries.at(m.entry), m.n)
 			}
