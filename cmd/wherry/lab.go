@@ -10,6 +10,7 @@ func labCommand(io stdio) *cli.Command {
 			labLinkCommand(io),
 			labOnCommand(),
 			labInsideCommand(),
+			labRelayCommand(io),
 			labDNSCommand(io),
 		},
 	}

@@ -50,6 +50,8 @@ func TestScripts(t *testing.T) {
 			switch cond {
 			case "root":
 				return os.Geteuid() == 0, nil
+			case "namespaces":
+				return mayHaveNamespaces(), nil
 			}
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
