@@ -54,6 +54,9 @@ func (r *recorder) sender() *arq.Trace {
 	return &arq.Trace{
 		PacketSent: func(e arq.PacketEvent) {
 			r.arrow(0, e)
+			if e.Eliciting {
+				r.inFlight.add(seconds(e.Now), float64(e.InFlight))
+			}
 			if e.Length == 0 {
 				return
 			}
@@ -113,10 +116,10 @@ func (r *recorder) sender() *arq.Trace {
 			r.srtt = smoothed
 			r.rtt.add(seconds(now), float64(latest)/1e6)
 		},
-		Controller: func(now time.Duration, s arq.ControllerState) {
-			r.inFlight.add(seconds(now), float64(s.InFlight))
-			if s.Window > 0 {
-				r.window.add(seconds(now), float64(s.Window))
+		AckProcessed: func(e arq.AckEvent) {
+			r.inFlight.add(seconds(e.Now), float64(e.Controller.InFlight))
+			if e.Controller.Window > 0 {
+				r.window.add(seconds(e.Now), float64(e.Controller.Window))
 			}
 		},
 	}
@@ -158,6 +161,8 @@ func (r *recorder) arrow(direction int, e arq.PacketEvent) {
 		a.Label = e.Type
 	case e.Length > 0:
 		a.Label = fmt.Sprintf("%d: bytes %d–%d", e.Number, e.Offset, e.Offset+uint64(e.Length)-1)
+	case e.Datagram > 0:
+		a.Label = fmt.Sprintf("datagram %d", e.Datagram)
 	case e.MTUProbe:
 		a.Label = fmt.Sprintf("%d: MTU probe %d", e.Number, e.Size)
 	case e.Ack:

@@ -61,6 +61,14 @@ type Row struct {
 	Retransmits *int64 `json:"retransmits"`
 	Spurious    *int64 `json:"spurious"` // deemed lost, and acknowledged later
 
+	// As the receiver of udp:none counts: RFC 4737's reordered packets, copies,
+	// runs of lost ones, RFC 3550's jitter.
+	Reordered    *int64   `json:"reordered"`
+	Duplicates   *int64   `json:"duplicates"`
+	LongestBurst *int64   `json:"longest_burst"`
+	MeanBurst    *float64 `json:"mean_burst"`
+	JitterSeenMS *float64 `json:"rfc3550_jitter_ms"`
+
 	// As the link counts, from sender to receiver.
 	LinkPackets   *int64   `json:"link_packets"`
 	LinkLost      *int64   `json:"link_lost"`

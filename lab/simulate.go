@@ -3,7 +3,6 @@ package lab
 import (
 	"context"
 	"errors"
-	"fmt"
 	"runtime"
 
 	"github.com/wherry-net/wherry/socket/rudp/arq"
@@ -20,50 +19,33 @@ func (simulator) parallel() int { return min(runtime.GOMAXPROCS(0), 8) }
 
 func (simulator) check(p *Plan) error {
 	for _, t := range p.Transports {
-		if _, err := simulated(p, t); err != nil {
+		if _, err := sim.ParseTransport(string(t)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// simulated is how the simulator plays a transport. TCP's congestion controls
-// are those of our own engine: what it has in common with the kernel's is the
-// algorithm, and what it has not is every detail around it.
-func simulated(p *Plan, t Transport) (arq.Config, error) {
-	var c arq.Config
-	if p.Payload > 0 {
-		c.MaxDatagram, c.NoDiscovery = p.Payload, true
-	}
-	switch t {
-	case UDP:
-	case UDPCubic, TCPCubic:
-		c.Congestion = arq.Cubic
-	case TCPBBR:
-		c.Congestion = arq.BBR
-	default:
-		return c, fmt.Errorf("the simulator does not know %s yet", t)
-	}
-	return c, nil
-}
-
 func (simulator) run(ctx context.Context, r Run, row *Row, rec *recorder) error {
-	engine, err := simulated(r.Plan, r.Transport)
+	t, err := sim.ParseTransport(string(r.Transport))
 	if err != nil {
 		return err
 	}
+	p := r.Plan
 	link := r.Link.Config()
 	link.Overhead = headers
-	cfg := sim.Config{
-		Seed: r.Seed, Forward: link, Reverse: link,
-		Flows: []sim.Flow{{Client: engine, Server: engine, Bytes: int64(r.Plan.File.Size)}},
-		Stop:  func() bool { return ctx.Err() != nil },
+	cfg := sim.TransportConfig{
+		Transport: t, Seed: r.Seed, Forward: link, Reverse: link, Bytes: int64(p.File.Size), Payload: p.Payload,
+		Stop: func() bool { return ctx.Err() != nil },
+	}
+	if r.Transport.IsTextbook() {
+		cfg.Window, cfg.RTO = p.Window, p.RTO
 	}
 	if rec != nil {
 		cfg.Forward.Trace, cfg.Reverse.Trace = rec.link(0, link.Rate > 0), rec.link(1, link.Rate > 0)
-		cfg.Flows[0].Client.Trace, cfg.Flows[0].Server.Trace = rec.sender(), rec.receiver()
+		cfg.Trace, cfg.Receiver = rec.sender(), rec.receiver()
 	}
-	res, err := sim.Run(cfg)
+	res, err := sim.RunTransport(cfg)
 	if errors.Is(err, sim.ErrStopped) {
 		return ctx.Err()
 	}
@@ -77,6 +59,9 @@ func (simulator) run(ctx context.Context, r Run, row *Row, rec *recorder) error 
 		row.Error = f.Err.Error()
 	}
 	row.fromEngine(f.Client)
+	if t.ARQ == arq.NoARQ {
+		row.fromDatagrams(&f.Datagrams)
+	}
 	row.LinkPackets, row.LinkLost, row.LinkTailDrops = counted(res.Forward.Packets), counted(res.Forward.Lost), counted(res.Forward.TailDrops)
 	if link.Rate > 0 {
 		row.LinkMaxQueue = counted(res.Forward.MaxQueue)
@@ -84,6 +69,14 @@ func (simulator) run(ctx context.Context, r Run, row *Row, rec *recorder) error 
 	}
 	row.timed(f.Delivered, f.Last)
 	return nil
+}
+
+// fromDatagrams takes over what the receiver of datagrams saw.
+func (r *Row) fromDatagrams(d *arq.DatagramReport) {
+	r.PacketsSent, r.PacketsLost = counted(d.Sent), counted(d.Lost)
+	r.Reordered, r.Duplicates = counted(d.Reordered), counted(d.Duplicates)
+	r.LongestBurst, r.MeanBurst = counted(d.LongestBurst), ptr(d.MeanBurst())
+	r.JitterSeenMS = ptr(ms(d.Jitter))
 }
 
 // fromEngine takes over what the sender's engine counted.

@@ -9,6 +9,9 @@ func labCommand(io stdio) *cli.Command {
 		Subcommands: []*cli.Command{
 			labRunCommand(io),
 			labSimCommand(io),
+			labLinkCommand(io),
+			labOnCommand(),
+			labInsideCommand(),
 			labDNSCommand(io),
 		},
 	}

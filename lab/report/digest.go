@@ -142,6 +142,9 @@ var limiters = map[string]string{
 
 // Limit is the limiter in words.
 func (c *cell) Limit() string {
+	if c.Transport.IsTextbook() && c.Limiter == "cwnd" {
+		return "window"
+	}
 	if s, ok := limiters[c.Limiter]; ok {
 		return s
 	}
@@ -207,19 +210,20 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// Findings says in a sentence a link who was fastest, and by how much.
+// Findings says in a few sentences who was fastest, and by how much: a sentence a
+// link, or a transport where links are many.
 func (d *data) Findings() []string {
+	const few = 4
 	var out []string
+	wins := map[lab.Transport]int{}
+	lead := map[lab.Transport]string{} // the clearest of its wins
+	ratio := map[lab.Transport]float64{}
 	for _, l := range d.Links {
-		var best *cell
-		for _, c := range l.Cells {
-			if c.Goodput.N > 0 && c.Missing == 0 && (best == nil || c.Goodput.Mean > best.Goodput.Mean) {
-				best = c
-			}
-		}
+		best := l.fastest()
 		if best == nil || len(l.Cells) < 2 {
 			continue
 		}
+		wins[best.Transport]++
 		var rest []string
 		for _, c := range l.Cells {
 			switch {
@@ -231,12 +235,40 @@ func (d *data) Findings() []string {
 			default:
 				rest = append(rest, fmt.Sprintf("%s reaches %.3g%% of that", c.Transport, 100*c.Goodput.Mean/best.Goodput.Mean))
 			}
+			if c != best && c.Missing == 0 && c.Goodput.Mean > 0 && best.Goodput.Mean/c.Goodput.Mean > ratio[best.Transport] {
+				ratio[best.Transport] = best.Goodput.Mean / c.Goodput.Mean
+				lead[best.Transport] = fmt.Sprintf("%s has %.3g times the goodput of %s over %s", best.Transport, ratio[best.Transport], c.Transport, l.Link)
+			}
 		}
 		if len(rest) > 0 {
 			out = append(out, fmt.Sprintf("%s: %s is fastest with %s Mbit/s; %s.", l.Link, best.Transport, digits(best.Goodput.Mean, 3, best.Goodput.Mean), strings.Join(rest, ", ")))
 		}
 	}
+	if len(out) <= few {
+		return out
+	}
+	out = nil
+	for _, t := range d.Plan.Transports {
+		if wins[t] > 0 {
+			s := fmt.Sprintf("%s is fastest over %d of %d links.", t, wins[t], len(d.Links))
+			if lead[t] != "" {
+				s += " At the most, " + lead[t] + "."
+			}
+			out = append(out, s)
+		}
+	}
 	return out
+}
+
+// fastest is the cell with the highest mean of those that deliver everything.
+func (l *linkData) fastest() *cell {
+	var best *cell
+	for _, c := range l.Cells {
+		if c.Goodput.N > 0 && c.Missing == 0 && (best == nil || c.Goodput.Mean > best.Goodput.Mean) {
+			best = c
+		}
+	}
+	return best
 }
 
 // near tells whether the intervals of two means overlap, or the means are within

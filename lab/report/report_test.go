@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/wherry-net/wherry/lab"
+	"github.com/wherry-net/wherry/socket/rudp/arq/sim"
 	"github.com/wherry-net/wherry/socket/units"
 )
 
@@ -205,7 +206,7 @@ func TestTheory(t *testing.T) {
 	}{
 		{"C(1−p)", capacity(l), 9.9e6},
 		{"Mathis", mathis(l), 1448 * 8 / .05 * math.Sqrt(150)}, // sqrt(3/2)/sqrt(p)
-		{"stop-and-wait", stopAndWait(l), 10e6 / (1 + 2*25e-3/1.2e-3) * .99 * .99},
+		{"stop-and-wait", textbook(&lab.Plan{Payload: 1472}, sim.StopAndWaitUtilisation)(l), 10e6 / (1 + 2*25e-3/1.2e-3) * .99 * 1436 / 1500},
 		{"Mathis without loss", mathis(lab.Link{Rate: 10 * units.Mbit, Delay: 25 * time.Millisecond}), 10e6},
 		{"Mathis above the rate", mathis(lab.Link{Rate: units.Mbit, Delay: time.Millisecond, Loss: .01}), .99e6},
 	} {

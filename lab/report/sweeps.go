@@ -144,8 +144,8 @@ func (d *data) sweepChart(s *sweep, group []*linkData) figureData {
 		}
 		c.Series = append(c.Series, series)
 	}
-	for i, t := range theoriesFor(d.Plan) {
-		curve := plot.Series{Name: t.name, Slot: plot.Slots - 2 + i%2, Kind: plot.Theory}
+	for _, t := range theoriesFor(d.Plan) {
+		curve := plot.Series{Name: t.name, Slot: t.slot, Kind: plot.Theory}
 		for _, x := range curvePoints(lo, hi, zero, c.X.Scale == plot.Log) {
 			l := group[0].Link
 			s.with(&l, x)
