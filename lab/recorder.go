@@ -20,32 +20,36 @@ const (
 // A recorder listens to a connection's two ends and to the link, and makes a
 // [Recording] of what it hears. It belongs to one goroutine.
 type recorder struct {
-	una, nxt, wnd, sent, again, sacked sampler
-	inFlight, window, queue            sampler
-	lost, drops, deemed, rtt           sampler
-	open                               map[uint64]span // of the packets under way
-	acked                              []Event         // of this moment, before UNA is known
-	edge                               [2]int64        // UNA and WND as they were
-	opening                            []Event         // the first events
-	closeUp                            []Event         // the last ones, then those around the first loss
-	closeUpEnd                         time.Duration   // 0 until a loss was seen
-	closed                             bool
-	srtt                               time.Duration
-	ladder                             []Arrow
-	waiting                            [2][]Arrow // handed over, not yet on the link
+	una, nxt, wnd, sent, again, sacked   sampler
+	inFlight, window, queue, outstanding sampler
+	lost, drops, deemed, rtt             sampler
+	open                                 map[uint64]span // of the packets under way
+	acked                                []Event         // of this moment, before UNA is known
+	edge                                 [2]int64        // UNA and WND as they were
+	opening                              []Event         // the first events
+	closeUp                              []Event         // the last ones, then those around the first loss
+	closeUpEnd                           time.Duration   // 0 until a loss was seen
+	closed                               bool
+	datagrams                            int64 // bytes of them
+	srtt                                 time.Duration
+	ladder                               []Arrow
+	waiting                              [2][]Arrow // handed over, not yet on the link
 }
 
-type span struct{ from, to int64 }
+type span struct {
+	from, to int64
+	sent     time.Duration
+}
 
 func newRecorder() *recorder {
 	r := &recorder{open: map[uint64]span{}}
-	for _, s := range []*sampler{&r.una, &r.nxt, &r.wnd, &r.inFlight, &r.window, &r.queue, &r.sent} {
+	for _, s := range []*sampler{&r.una, &r.nxt, &r.wnd, &r.inFlight, &r.outstanding, &r.window, &r.queue, &r.sent} {
 		s.most = lineLen
 	}
 	for _, s := range []*sampler{&r.again, &r.sacked, &r.lost, &r.drops, &r.deemed, &r.rtt} {
 		s.most = marksLen
 	}
-	r.queue.peaks = true
+	r.queue.peaks, r.inFlight.peaks, r.outstanding.peaks = true, true, true
 	return r
 }
 
@@ -57,10 +61,17 @@ func (r *recorder) sender() *arq.Trace {
 			if e.Eliciting {
 				r.inFlight.add(seconds(e.Now), float64(e.InFlight))
 			}
+			if e.Datagram > 0 { // they have no offsets; their sizes add up
+				s := span{r.datagrams, r.datagrams + int64(e.Size), e.Now}
+				r.datagrams = s.to
+				r.sent.add(seconds(e.Now), float64(s.to))
+				r.event(e.Now, EventSend, s.from, s.to)
+				return
+			}
 			if e.Length == 0 {
 				return
 			}
-			s := span{int64(e.Offset), int64(e.Offset) + int64(e.Length)}
+			s := span{int64(e.Offset), int64(e.Offset) + int64(e.Length), e.Now}
 			if len(r.open) < openLen {
 				r.open[e.Number] = s
 			}
@@ -84,9 +95,15 @@ func (r *recorder) sender() *arq.Trace {
 			if s, ok := r.open[number]; ok {
 				delete(r.open, number)
 				if r.closeUpEnd == 0 {
-					r.closeUpEnd = now + 2*max(r.srtt, time.Millisecond)
-					// The half before it is what led to it.
+					// From a round trip before it was sent to some after it was
+					// missed, with what there is room for.
+					rtt := max(r.srtt, time.Millisecond)
+					r.closeUpEnd = now + 3*rtt
+					begin := seconds(s.sent - rtt)
 					r.closeUp = r.closeUp[max(0, len(r.closeUp)-closeUpLen/2):]
+					for len(r.closeUp) > 0 && r.closeUp[0].T < begin {
+						r.closeUp = r.closeUp[1:]
+					}
 				}
 				r.event(now, EventLost, s.from, s.to)
 			}
@@ -96,6 +113,7 @@ func (r *recorder) sender() *arq.Trace {
 			r.una.add(t, float64(una))
 			r.nxt.add(t, float64(nxt))
 			r.wnd.add(t, float64(wnd))
+			r.outstanding.add(t, float64(nxt-una))
 			for _, e := range r.acked {
 				if e.To > int64(una) {
 					r.sacked.add(e.T, float64(e.To))
@@ -217,7 +235,7 @@ func (r *recorder) recording(run Run) *Recording {
 		Key: run.Key(), Link: run.Link.String(), Transport: run.Transport, Repeat: run.Repeat,
 		UNA: r.una.line(), NXT: r.nxt.line(), WND: r.wnd.line(),
 		Sent: r.sent.line(), Again: r.again.line(), SACKed: r.sacked.line(),
-		InFlight: r.inFlight.line(), Window: r.window.line(), Queue: r.queue.line(),
+		InFlight: r.inFlight.line(), Outstanding: r.outstanding.line(), Window: r.window.line(), Queue: r.queue.line(),
 		Lost: r.lost.line(), TailDrops: r.drops.line(), Deemed: r.deemed.line(),
 		RTT: r.rtt.y, CloseUp: close, Ladder: r.ladder,
 	}

@@ -33,9 +33,10 @@ type Recording struct {
 	Again  Line `json:"again"`
 	SACKed Line `json:"sacked"`
 
-	InFlight Line `json:"in_flight"` // bytes sent and not heard of
-	Window   Line `json:"window"`    // the congestion window
-	Queue    Line `json:"queue"`     // bytes before the bottleneck, peaks kept
+	InFlight    Line `json:"in_flight"`   // bytes sent and not heard of, peaks kept
+	Outstanding Line `json:"outstanding"` // NXT−UNA, peaks kept
+	Window      Line `json:"window"`      // the congestion window
+	Queue       Line `json:"queue"`       // bytes before the bottleneck, peaks kept
 	// Lost and TailDrops are when the link lost a packet and when its queue had
 	// no room for one (true drops), Deemed when the sender took one for lost.
 	// Their values are bytes in the queue, and the packet's number.
@@ -128,7 +129,7 @@ func readRecording(dir, key string) (*Recording, error) {
 }
 
 func (r *Recording) lines() []*Line {
-	return []*Line{&r.UNA, &r.NXT, &r.WND, &r.Sent, &r.Again, &r.SACKed, &r.InFlight, &r.Window, &r.Queue, &r.Lost, &r.TailDrops, &r.Deemed}
+	return []*Line{&r.UNA, &r.NXT, &r.WND, &r.Sent, &r.Again, &r.SACKed, &r.InFlight, &r.Outstanding, &r.Window, &r.Queue, &r.Lost, &r.TailDrops, &r.Deemed}
 }
 
 // A sampler thins points out as they come: when it is full it drops every second

@@ -58,12 +58,33 @@ func (d *data) comparisons() (out []comparison, left int, err error) {
 			drawn++
 			cmp.Details = append(cmp.Details, detail{
 				Title: string(c.Transport), Cell: c,
-				Figures: []figureData{sequenceChart(recs[i]), closeUpChart(recs[i]), windowChart(recs[i]), queueChart(recs[i], l.Link), ladderChart(recs[i])},
+				Figures: figuresOf(recs[i], l.Link),
 			})
 		}
 		out = append(out, cmp)
 	}
 	return out, left, nil
+}
+
+// figuresOf draws what there is something to draw of.
+func figuresOf(r *lab.Recording, l lab.Link) []figureData {
+	var f []figureData
+	if len(r.Sent.T) > 0 {
+		f = append(f, sequenceChart(r))
+	}
+	if len(r.CloseUp) > 0 {
+		f = append(f, closeUpChart(r))
+	}
+	if len(r.InFlight.T) > 0 && highest(r.InFlight.Y, r.Outstanding.Y) > 0 {
+		f = append(f, windowChart(r))
+	}
+	if len(r.Queue.T)+len(r.Lost.T) > 0 {
+		f = append(f, queueChart(r, l))
+	}
+	if len(r.Ladder) > 0 {
+		f = append(f, ladderChart(r))
+	}
+	return f
 }
 
 // Units of the axes of bytes.
@@ -97,6 +118,14 @@ func highest(lines ...[]float64) float64 {
 	return most
 }
 
+// short prints three digits, or all those before the point.
+func short(v float64) string {
+	if v >= 100 {
+		return fmt.Sprintf("%.0f", v)
+	}
+	return fmt.Sprintf("%.3g", v)
+}
+
 // lowest leaves NaN out.
 func lowest(line []float64) float64 {
 	least := math.Inf(1)
@@ -119,24 +148,37 @@ func scaled(v []float64, by float64) []float64 {
 // progressChart is what had been acknowledged when.
 func progressChart(l *linkData, recs []*lab.Recording) figureData {
 	var ends, tops []float64
-	for _, r := range recs {
-		if r != nil {
-			ends, tops = append(ends, highest(r.UNA.T)), append(tops, highest(r.UNA.Y))
+	lines := make([]lab.Line, len(recs))
+	for i, r := range recs {
+		if r == nil {
+			continue
+		}
+		lines[i] = r.UNA
+		if l.Cells[i].Transport == lab.None { // nobody acknowledges
+			lines[i] = r.Sent
+		}
+		if len(lines[i].T) > 0 {
+			ends, tops = append(ends, highest(lines[i].T)), append(tops, highest(lines[i].Y))
 		}
 	}
 	ts, tn := timeUnit(highest(ends))
 	ys, yn := byteUnit(highest(tops))
 	c := plot.Chart{Title: "Acknowledged over time", X: plot.Axis{Label: "time since the dial, " + tn, From0: true}, Y: plot.Axis{Label: "acknowledged, " + yn, From0: true}}
-	if slices.Max(ends) > 100*slices.Min(ends) && slices.Min(ends) > 0 {
+	if len(ends) > 0 && slices.Max(ends) > 30*slices.Min(ends) && slices.Min(ends) > 0 {
 		c.X.Scale, c.X.From0 = plot.Log, false
 	}
-	for i, r := range recs {
-		if r == nil {
+	caption := "UNA, the oldest unacknowledged byte, in the first repeat."
+	for i, line := range lines {
+		if len(line.T) == 0 {
 			continue
 		}
-		c.Series = append(c.Series, plot.Series{Name: string(l.Cells[i].Transport), Slot: i, Kind: plot.Lines, X: scaled(r.UNA.T, ts), Y: scaled(r.UNA.Y, ys)})
+		name := string(l.Cells[i].Transport)
+		if l.Cells[i].Transport == lab.None {
+			name += " (sent)"
+		}
+		c.Series = append(c.Series, plot.Series{Name: name, Slot: i, Kind: plot.Lines, X: scaled(line.T, ts), Y: scaled(line.Y, ys)})
 	}
-	return figureData{c.SVG(), "UNA, the oldest unacknowledged byte, in the first repeat."}
+	return figureData{c.SVG(), caption}
 }
 
 // ecdfChart is the distribution of the round-trip times.
@@ -249,16 +291,14 @@ func closeUpChart(r *lab.Recording) figureData {
 
 // windowChart is what the sender had under way, and what it was allowed.
 func windowChart(r *lab.Recording) figureData {
-	// NXT−UNA is what is in flight as textbooks have it: lost or not.
-	outstanding, allowed := make([]float64, len(r.UNA.Y)), make([]float64, len(r.UNA.Y))
-	for i := range r.UNA.Y {
-		outstanding[i], allowed[i] = math.NaN(), math.NaN()
-		if i < len(r.NXT.Y) && i < len(r.WND.Y) {
-			outstanding[i], allowed[i] = r.NXT.Y[i]-r.UNA.Y[i], r.WND.Y[i]-r.UNA.Y[i]
+	allowed := make([]float64, len(r.UNA.Y))
+	for i := range allowed {
+		if allowed[i] = math.NaN(); i < len(r.WND.Y) {
+			allowed[i] = r.WND.Y[i] - r.UNA.Y[i]
 		}
 	}
 	ts, tn := timeUnit(highest(r.UNA.T))
-	top := 1.1 * highest(r.InFlight.Y, r.Window.Y, outstanding)
+	top := 1.1 * highest(r.InFlight.Y, r.Window.Y, r.Outstanding.Y)
 	ys, yn := byteUnit(top)
 	line := func(t, y []float64, name string, slot int) plot.Series {
 		return plot.Series{Name: name, Slot: slot, Kind: plot.Steps, X: scaled(t, ts), Y: scaled(y, ys)}
@@ -266,8 +306,8 @@ func windowChart(r *lab.Recording) figureData {
 	c := plot.Chart{
 		Title: "Windows", X: plot.Axis{Label: "time since the dial, " + tn, From0: true}, Y: plot.Axis{Label: yn, From0: true, Max: top * ys},
 		Series: []plot.Series{
-			line(r.UNA.T, allowed, "receive window (WND−UNA)", slotWnd),
-			line(r.UNA.T, outstanding, "outstanding (NXT−UNA)", slotAck),
+			line(r.UNA.T, allowed, "window (WND−UNA)", slotWnd),
+			line(r.Outstanding.T, r.Outstanding.Y, "outstanding (NXT−UNA)", slotAck),
 			line(r.Window.T, r.Window.Y, "congestion window", slotSACK),
 			line(r.InFlight.T, r.InFlight.Y, "in flight", slotSend),
 		},
@@ -276,7 +316,7 @@ func windowChart(r *lab.Recording) figureData {
 	if least := lowest(allowed); least > top {
 		c.Series = c.Series[1:]
 		ls, ln := byteUnit(least)
-		caption += fmt.Sprintf(" The receive window (WND−UNA) lies above: it is never below %.3g %s.", least*ls, ln)
+		caption += fmt.Sprintf(" The receiver's window (WND−UNA) lies above: it is never below %s %s.", short(least*ls), ln)
 	}
 	c.Series = slices.DeleteFunc(c.Series, func(s plot.Series) bool { return len(s.X) == 0 })
 	return figureData{c.SVG(), caption}
@@ -297,7 +337,7 @@ func queueChart(r *lab.Recording, l lab.Link) figureData {
 	c.Series = slices.DeleteFunc(c.Series, func(s plot.Series) bool { return len(s.X) == 0 })
 	caption := "As the emulator saw it, from sender to receiver."
 	if l.Rate > 0 {
-		caption += fmt.Sprintf(" %.3g %s take %.3g ms to leave.", highest(r.Queue.Y)*ys, yn, highest(r.Queue.Y)*8/float64(l.Rate)*1e3)
+		caption += fmt.Sprintf(" %s %s take %s ms to leave.", short(highest(r.Queue.Y)*ys), yn, short(highest(r.Queue.Y)*8/float64(l.Rate)*1e3))
 	}
 	return figureData{c.SVG(), caption}
 }
