@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/wherry-net/wherry/lab"
 	"github.com/wherry-net/wherry/socket"
 	"github.com/wherry-net/wherry/socket/echo"
 	"github.com/wherry-net/wherry/socket/rudp/arq"
@@ -98,6 +99,8 @@ var failureRules = []rule{
 	{as[*socket.AddressError], exitUsage, "usage", "write HOST, HOST:PORT or [IPV6]:PORT"},
 	{as[*socket.OptionError], exitUsage, "usage", "'wherry COMMAND --help' tells the flags"},
 	{as[*usageError], exitUsage, "usage", "'wherry COMMAND --help' tells the flags"},
+	{as[lab.PlanErrors], exitUsage, "plan", "'wherry lab run --help' shows what a plan looks like"},
+	{as[*lab.PlanError], exitUsage, "plan", "'wherry lab run --help' shows what a plan looks like"},
 	{is(transfer.ErrInterrupted), exitInterrupted, "interrupted", "run the same command again to send what remains"},
 	{is(context.Canceled), exitInterrupted, "interrupted", "run the same command again to send what remains"},
 	{is(pairing.ErrWrongCode), exitPairing, "wrong-code", "type the code exactly as the other end shows it"},
