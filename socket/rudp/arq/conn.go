@@ -296,7 +296,9 @@ func (c *Conn) HandleTimeout(now time.Duration) {
 		}
 		return
 	case StateClosing:
-		if now >= c.end.deadline {
+		// A CLOSE that waits to be sent, as the answer to the peer's does,
+		// ends the connection itself as it leaves.
+		if !c.end.send && now >= c.end.deadline {
 			c.setState(StateDone)
 		}
 		return
