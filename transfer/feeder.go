@@ -1,9 +1,9 @@
 package transfer
 
 import (
+	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"sync"
@@ -22,7 +22,8 @@ type feeder struct {
 	sent func(fileEnd) // called before the end can reach the peer
 	warn func(e *Entry, text string)
 
-	pack *packer // nil: nothing is compressed
+	pack  *packer // nil: nothing is compressed
+	holes bool    // the receiver understands hole frames
 
 	free  chan []byte // buffers: what bounds the memory
 	ready chan batch
@@ -51,7 +52,10 @@ type batch struct {
 	moved  []moved
 }
 
-type moved struct{ entry, n int }
+type moved struct {
+	entry, n int
+	hole     bool
+}
 
 const (
 	// smallFile is the size up to which a file shares a buffer with others.
@@ -120,6 +124,7 @@ func (f *feeder) run(ctx context.Context, n int) error {
 type task struct {
 	group *bigFile
 	index int64
+	hole  int64 // how many groups from index on are a hole; 0: one group of data
 	job   job
 }
 
@@ -133,13 +138,13 @@ func (f *feeder) next(only bool) (task, bool) {
 			return task{}, false
 		}
 		if b := f.big; b != nil && !only {
-			i := b.next
-			b.next++
+			i, hole := b.next, b.holes.groups(b.next, b.size)
+			b.next += max(1, hole)
 			if b.next == b.groups {
 				f.big = nil
 				f.wake.Broadcast()
 			}
-			return task{group: b, index: i}, true
+			return task{group: b, index: i, hole: hole}, true
 		}
 		if len(f.queue) > 0 && f.big == nil {
 			j := f.queue[0]
@@ -172,8 +177,10 @@ func (f *feeder) produce(ctx context.Context) error {
 			return nil
 		}
 		var err error
-		if t.group != nil {
-			err = f.group(t.group, t.index, &b)
+		if t.hole > 0 {
+			f.hole(t.group, t.index, t.hole, &b)
+		} else if t.group != nil {
+			f.group(t.group, t.index, &b)
 		} else {
 			err = f.file(ctx, t.job, &b)
 			for err == nil && len(b.frames) < packSize {
@@ -234,7 +241,10 @@ func (f *feeder) file(ctx context.Context, j job, b *batch) error {
 		for f.big != nil && !f.ended { // another producer opened one at the same time
 			f.wake.Wait()
 		}
-		big := &bigFile{job: j, e: e, file: file, size: size, groups: treehash.Groups(size), info: info}
+		big := &bigFile{job: j, e: e, file: file, size: size, groups: treehash.Groups(size), info: info, holes: holes{absent: true}}
+		if f.holes || j.compare {
+			big.holes = findHoles(file, info)
+		}
 		big.left.Store(big.groups)
 		big.cvs = make([]treehash.CV, big.groups)
 		f.big = big
@@ -260,7 +270,7 @@ func (f *feeder) file(ctx context.Context, j job, b *batch) error {
 	case n > 0 && !has(j.have, 0, treehash.CV(end.Digest)):
 		putDataHeader(frames[start:], j.entry, 0, n)
 		b.frames = frames[:start+frameHeader+dataHeader+n]
-		b.moved = append(b.moved, moved{j.entry, n})
+		b.moved = append(b.moved, moved{entry: j.entry, n: n})
 		end.Sent = int64(n)
 	}
 	f.end(end, b)
@@ -326,7 +336,7 @@ func (f *feeder) stream(ctx context.Context, j job, e *Entry, b *batch) error {
 		if n > 0 {
 			putDataHeader(frames[start:], j.entry, size, n)
 			b.frames = frames[:start+frameHeader+dataHeader+n]
-			b.moved = append(b.moved, moved{j.entry, n})
+			b.moved = append(b.moved, moved{entry: j.entry, n: n})
 			size += int64(n)
 		}
 		if last {
@@ -369,8 +379,10 @@ func readPipe(ctx context.Context, in io.Reader, p []byte) (int, error) {
 	}
 }
 
+var errShorter = errors.New("it became shorter while it was sent")
+
 // group reads and hashes one group of a large file into b.
-func (f *feeder) group(g *bigFile, i int64, b *batch) error {
+func (f *feeder) group(g *bigFile, i int64, b *batch) {
 	offset := i * treehash.GroupSize
 	n := int(min(treehash.GroupSize, g.size-offset))
 	frames := b.frames[:frameHeader+dataHeader+n]
@@ -378,7 +390,7 @@ func (f *feeder) group(g *bigFile, i int64, b *batch) error {
 	got, err := g.file.ReadAt(content, offset)
 	if got < n {
 		if err == nil || errors.Is(err, io.EOF) {
-			err = fmt.Errorf("it became shorter while it was sent")
+			err = errShorter
 		}
 		g.failed.CompareAndSwap(nil, &err)
 	} else if g.failed.Load() == nil {
@@ -389,21 +401,55 @@ func (f *feeder) group(g *bigFile, i int64, b *batch) error {
 			cv = treehash.Group(content, i)
 		}
 		g.cvs[i] = cv
-		if !g.job.compare && !has(g.job.have, i, cv) {
+		switch {
+		case g.job.compare || has(g.job.have, i, cv):
+		case looksForHoles && f.holes && bytes.Equal(content, treehash.Zeros(n)):
+			f.tellHole(g, offset, int64(n), b)
+		default:
 			putDataHeader(frames, g.job.entry, offset, n)
 			b.frames = frames
-			b.moved = append(b.moved, moved{g.job.entry, n})
+			b.moved = append(b.moved, moved{entry: g.job.entry, n: n})
 			g.sent.Add(int64(n))
 		}
 	}
-	if g.left.Add(-1) > 0 {
-		return nil
+	f.read(g, 1, b)
+}
+
+// hole hashes n groups of a large file that are a hole, from group i on, and tells
+// of them. Nothing is read.
+func (f *feeder) hole(g *bigFile, i, n int64, b *batch) {
+	for k := i; k < i+n; k++ {
+		g.cvs[k] = zeroCV(k, int(min(treehash.GroupSize, g.size-k*treehash.GroupSize)), g.groups == 1)
+	}
+	from, to := i*treehash.GroupSize, min((i+n)*treehash.GroupSize, g.size)
+	if !g.job.compare {
+		f.tellHole(g, from, to-from, b)
+	}
+	f.read(g, n, b)
+}
+
+// tellHole puts a hole into b.
+func (f *feeder) tellHole(g *bigFile, offset, length int64, b *batch) {
+	b.frames = appendHole(b.frames, g.job.entry, offset, length)
+	b.moved = append(b.moved, moved{entry: g.job.entry, n: int(length), hole: true})
+	g.sent.Add(length)
+}
+
+// read is told of n more groups of g that were; after the last one, the file's end
+// follows.
+func (f *feeder) read(g *bigFile, n int64, b *batch) {
+	if g.left.Add(-n) > 0 {
+		return
 	}
 	// This was the last group to be read: the file's end follows.
 	defer g.file.Close()
 	if err := g.failed.Load(); err != nil {
 		f.fail(g.job, g.sent.Load(), *err, b)
-		return nil
+		return
+	}
+	if info, err := g.file.Stat(); err == nil && info.Size() < g.size { // a hole that is no more
+		f.fail(g.job, g.sent.Load(), errShorter, b)
+		return
 	}
 	f.changed(g.file, g.info, g.e)
 	end := fileEnd{Entry: g.job.entry, Size: g.size, Sent: g.sent.Load(), Digest: treehash.Digest(g.cvs[0])}
@@ -414,5 +460,4 @@ func (f *feeder) group(g *bigFile, i int64, b *batch) error {
 		end.Digest = treehash.Root(g.cvs)
 	}
 	f.end(end, b)
-	return nil
 }

@@ -53,6 +53,9 @@ const (
 	// featurePacked: a receiver that can take packed frames, and a sender that
 	// wants to send them.
 	featurePacked
+	// featureHoles: the manifest may tell of sparse files, and hole frames stand
+	// for their holes.
+	featureHoles
 )
 
 // A sessionID names a transfer across its connections.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash"
 	"io"
+	"iter"
 	"net"
 	"os"
 	"runtime"
@@ -58,7 +59,7 @@ type ReceiveOptions struct {
 // An Offer is a complete manifest, before anything was created.
 type Offer struct {
 	Peer    string
-	Entries []Entry
+	Entries iter.Seq[*Entry] // which stay as they are
 	Totals  Totals
 }
 
@@ -72,6 +73,8 @@ func Receive(ctx context.Context, conn net.Conn, o ReceiveOptions) (Result, erro
 	ours := hello{Min: minVersion, Max: maxVersion, Role: roleReceiver, Features: featureRanges | featurePacked}
 	if o.Output != nil {
 		ours.Features |= featureSequential
+	} else {
+		ours.Features |= featureHoles
 	}
 	a := newAttempts(ours, o.Timeout, o.Redial, o.Sessions)
 	now, err := a.open(ctx, conn)
@@ -147,7 +150,7 @@ type receiver struct {
 	unpacker *unpacker // the reader's; nil until something comes packed
 
 	mu      sync.Mutex // guards what follows, and keeps calls of trace apart
-	entries []Entry
+	entries entryList
 	totals  Totals
 	files   map[int]*incoming // decided to be sent or compared, and not yet reported
 	asked   Totals
@@ -236,10 +239,12 @@ func (r *receiver) run(ctx context.Context) error {
 	landers.Wait()
 	close(r.commit)
 	<-committed
+	said := false // that all is done: nothing that happens now makes it less true
 	if err == nil && ctx.Err() == nil {
 		err = r.finish()
+		said = err == nil
 	}
-	if cause := reason(ctx); cause != nil && (err == nil || lost(err) || errors.Is(err, context.Canceled)) {
+	if cause := reason(ctx); cause != nil && !said && (err == nil || lost(err) || errors.Is(err, context.Canceled)) {
 		err = cause
 	}
 	if r.trace.Closing != nil {
@@ -278,7 +283,7 @@ func (r *receiver) landItem(it item) error {
 	if it.end != nil {
 		complete, err = in.ended(*it.end)
 	} else {
-		r.moved(in, len(it.content))
+		r.moved(in, it.piece)
 		complete, err = in.piece(it.piece, it.content, r.o.MaxSize)
 	}
 	if err != nil || !complete {
@@ -293,12 +298,14 @@ func (r *receiver) landItem(it item) error {
 	}
 }
 
-func (r *receiver) moved(in *incoming, n int) {
+func (r *receiver) moved(in *incoming, p piece) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.result.Moved += int64(n)
+	if !p.hole {
+		r.result.Moved += int64(p.length)
+	}
 	if r.trace.Moved != nil {
-		r.trace.Moved(in.e, n)
+		r.trace.Moved(in.e, p.length)
 	}
 }
 
@@ -416,7 +423,7 @@ func (r *receiver) count(f finished) {
 // times of directories, which writing into them has changed.
 func (r *receiver) finish() error {
 	r.mu.Lock()
-	left, entries := len(r.files), r.entries
+	left, entries := len(r.files), r.entries.all()
 	r.mu.Unlock()
 	if left > 0 {
 		return protocolErrorf("it finished with %d files outstanding", left)

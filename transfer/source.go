@@ -317,7 +317,7 @@ func (w *walker) entry(p string, info fs.FileInfo, target string) error {
 	case target != "":
 		e.Kind = Symlink
 	default:
-		e.Kind, e.Size = File, info.Size()
+		e.Kind, e.Size, e.Holes = File, info.Size(), holesOf(info)
 	}
 	return w.yield(e)
 }

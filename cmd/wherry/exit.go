@@ -144,11 +144,15 @@ func classify(err error) failure {
 	if errors.Is(err, context.Canceled) && f.message == context.Canceled.Error() {
 		f.message = "interrupted"
 	}
-	for _, r := range slices.Concat(lookupRules, failureRules) {
+	for _, r := range slices.Concat(boxRules, lookupRules, failureRules) {
 		if r.match(err) {
 			f.code, f.kind, f.hint = r.code, r.kind, r.hint
 			break
 		}
+	}
+	var cannot *commandError
+	if errors.As(err, &cannot) {
+		f.code = cannot.code
 	}
 	var h interface{ Hint() string }
 	if errors.As(err, &h) && h.Hint() != "" {

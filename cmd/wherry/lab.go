@@ -7,6 +7,9 @@ func labCommand(io stdio) *cli.Command {
 		Name:  "lab",
 		Usage: "experiments: servers and links made for trying things out",
 		Subcommands: []*cli.Command{
+			labLinkCommand(io),
+			labOnCommand(),
+			labInsideCommand(),
 			labDNSCommand(io),
 		},
 	}

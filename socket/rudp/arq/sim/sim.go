@@ -54,6 +54,9 @@ type Config struct {
 	// Hook, if not nil, is called at every step with the connections,
 	// clients first; it may act on them.
 	Hook func(now time.Duration, conns []*arq.Conn)
+	// Link, if not nil, is told what the forward link decided about each
+	// packet, with the number that the sender gave it (handshake: its ID).
+	Link func(number uint64, d netem.Decision)
 }
 
 // Result is what a simulation showed.
@@ -82,7 +85,9 @@ type FlowResult struct {
 	// Share is bytes/s delivered between Config.From and the end.
 	Share          float64
 	Client, Server arq.Stats
-	Err            error
+	// Datagrams is the receiver's report of a flow of [arq.NoARQ].
+	Datagrams arq.DatagramReport
+	Err       error
 }
 
 // Jain is Jain's index of fairness of the flows' shares: 1 when they are
@@ -137,6 +142,8 @@ type flow struct {
 	client, server end
 	written, read  int64
 	fromRead       int64
+	packets        uint64        // datagrams sent, if that is what it sends
+	closeAt        time.Duration // of a receiver of datagrams
 	lastRead       time.Duration
 	done           time.Duration
 	err            error
@@ -152,6 +159,8 @@ type runner struct {
 	in     []byte
 	queued []uint32
 	res    Result
+
+	pushing uint64 // number of the packet that is being pushed
 }
 
 // Run runs a simulation. It fails where the links cannot be made, where an
@@ -165,6 +174,9 @@ func Run(cfg Config) (*Result, error) {
 	cfg.Forward.Trace = &netem.Trace{Packet: func(d netem.Decision) {
 		if d.Fate != netem.TailDrop {
 			r.queued = append(r.queued, uint32(d.Queued))
+		}
+		if cfg.Link != nil {
+			cfg.Link(r.pushing, d)
 		}
 	}}
 	for i, c := range []netem.Config{cfg.Forward, cfg.Reverse} {
@@ -330,6 +342,7 @@ func (r *runner) push(dir int, f *flow, b []byte, ecn arq.ECN, off int) {
 	binary.BigEndian.PutUint32(w[28:], uint32(len(b)))
 	h.Write(w[:])
 	r.hash = h.Sum64()
+	r.pushing, _ = arq.PacketNumber(b)
 	r.links[dir].Push(r.now, tagged)
 }
 
@@ -364,6 +377,9 @@ func (r *runner) serve(i int, f *flow, which int) error {
 		}
 	}
 	e.wake = c.NextTimeout()
+	if which == 1 && f.closeAt > r.now {
+		e.wake = min(e.wake, f.closeAt)
+	}
 	if e.wake <= r.now {
 		e.wake = r.now + 1
 	}
@@ -372,7 +388,7 @@ func (r *runner) serve(i int, f *flow, which int) error {
 		if f.done == 0 && which == 0 {
 			f.done = r.now
 			f.err = c.Err()
-			if f.err == nil && f.read != f.Bytes {
+			if f.err == nil && f.read != f.Bytes && c.ARQ() != arq.NoARQ {
 				return fmt.Errorf("ended in good order with %d of %d bytes delivered", f.read, f.Bytes)
 			}
 		}
@@ -381,6 +397,9 @@ func (r *runner) serve(i int, f *flow, which int) error {
 }
 
 func (r *runner) stream(f *flow, which int, c *arq.Conn) error {
+	if c.ARQ() == arq.NoARQ {
+		return r.datagrams(f, which, c)
+	}
 	if which == 0 {
 		for c.WriteSpace() > 0 && (f.Bytes == 0 || f.written < f.Bytes) {
 			n := 1 << 16
@@ -440,6 +459,7 @@ func (r *runner) result() *Result {
 		}
 		if f.server.conn != nil {
 			x.Server = f.server.conn.Stats()
+			x.Datagrams = f.server.conn.Datagrams()
 		}
 		res.Flows = append(res.Flows, x)
 	}
