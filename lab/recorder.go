@@ -130,13 +130,6 @@ func (r *recorder) sender(shift time.Duration) *arq.Trace {
 			r.nxt.add(t, float64(nxt))
 			r.wnd.add(t, float64(wnd))
 			r.outstanding.add(t, float64(nxt-una))
-			for _, e := range r.acked {
-				if e.To > int64(una) {
-					r.sacked.add(e.T, float64(e.To))
-					r.event(now, EventSACK, e.From, e.To)
-				}
-			}
-			r.acked = r.acked[:0]
 			if int64(una) != r.edge[0] {
 				r.edge[0] = int64(una)
 				r.event(now, EventUNA, 0, int64(una))
@@ -157,6 +150,13 @@ func (r *recorder) sender(shift time.Duration) *arq.Trace {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			e.Now += shift
+			for _, a := range r.acked {
+				if a.To > int64(e.UNA) {
+					r.sacked.add(a.T, float64(a.To))
+					r.event(e.Now, EventSACK, a.From, a.To)
+				}
+			}
+			r.acked = r.acked[:0]
 			r.inFlight.add(seconds(e.Now), float64(e.Controller.InFlight))
 			if e.Controller.Window > 0 {
 				r.window.add(seconds(e.Now), float64(e.Controller.Window))

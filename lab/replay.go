@@ -60,8 +60,8 @@ func (r *recorder) replay(in *trace.Reader) error {
 				r.sample(now, nxt)
 			}
 		}
-		if e.Has&trace.HasCwnd != 0 && (e.Kind == trace.PacketsAcked || e.Kind == trace.TCPInfo) {
-			tell.AckProcessed(arq.AckEvent{Now: now, Controller: arq.ControllerState{Window: int(e.Cwnd), InFlight: int(e.InFlight)}})
+		if e.Kind == trace.PacketsAcked || e.Kind == trace.TCPInfo {
+			tell.AckProcessed(arq.AckEvent{Now: now, UNA: uint64(e.UNA), Controller: arq.ControllerState{Window: int(e.Cwnd), InFlight: int(e.InFlight)}})
 		}
 	}
 }
