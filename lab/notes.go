@@ -1,6 +1,12 @@
 package lab
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+
+	"github.com/wherry-net/wherry/socket/netem"
+	"github.com/wherry-net/wherry/socket/units"
+)
 
 // Notes says what about the plan's runs is not what it is called, for reports: what
 // is modelled, and what is imitated.
@@ -22,6 +28,9 @@ func (p *Plan) Notes() []string {
 		}
 	case Wire:
 		notes = append(notes, "Measured: wherry ran on two hosts made of namespaces, over this machine's kernel, with an emulated link between them that drew what becomes of each IP packet. Times are real, so they vary with the load of the machine; its losses do not.")
+	}
+	if slices.ContainsFunc(p.Links, func(l Link) bool { return l.Rate > 0 && l.Queue == 0 }) {
+		notes = append(notes, fmt.Sprintf("A queue that the plan does not size holds %v of its link's rate, but at least %v.", netem.DefaultQueueTime, units.Size(netem.DefaultQueueMin)))
 	}
 	return append(notes,
 		"The first repeat of each transport over each link was recorded for the plots.",

@@ -11,8 +11,8 @@ import (
 
 // Bounds of a recording.
 const (
-	lineLen    = 800 // points of a line
-	marksLen   = 800 // of marks
+	lineLen    = 600 // points of a line
+	marksLen   = 600 // of marks
 	closeUpLen = 320 // events
 	ladderLen  = 26  // datagrams
 	openLen    = 1 << 14
