@@ -77,6 +77,17 @@ func decodeHello(p []byte) (hello, error) {
 	return h, nil
 }
 
+// suits tells why these two cannot have a transfer.
+func (h hello) suits(theirs hello) error {
+	if _, err := agree(h, theirs); err != nil {
+		return err
+	}
+	if theirs.Role == h.Role {
+		return &RefusedError{Reason: fmt.Sprintf("both ends are the %v", h.Role)}
+	}
+	return nil
+}
+
 // agree is the version that both ends speak.
 func agree(ours, theirs hello) (uint64, error) {
 	v := min(ours.Max, theirs.Max)
