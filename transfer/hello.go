@@ -40,6 +40,8 @@ const (
 	// featureHoles: the manifest may tell of sparse files, and hole frames stand
 	// for their holes.
 	featureHoles
+	// featureLimit: the finish and done frames tell what limited the transfer.
+	featureLimit
 )
 
 // A sessionID names a transfer across its connections.

@@ -159,7 +159,8 @@ func (r *receiver) read(ctx context.Context) error {
 				fill.items = append(fill.items, item{piece: h})
 				err = flush()
 			}
-		case t == frameFinish && n == 0 && r.agreed.Load():
+		case t == frameFinish && limitAllowed(r.limits, n) && r.agreed.Load():
+			r.theirs = limitText(p)
 			return flush()
 		default:
 			err = protocolErrorf("an unexpected %v frame", t)
