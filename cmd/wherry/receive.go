@@ -94,6 +94,9 @@ func receive(c *cli.Context, io stdio) error {
 
 func receiveOne(ctx context.Context, s *session, conn net.Conn, o transfer.ReceiveOptions) error {
 	o.Trace = s.trace()
+	o.Limiter = func(w transfer.Waited, sender string) string {
+		return bothLimiters(sender, s.measure.limiter(false, w))
+	}
 	result, err := transfer.Receive(ctx, conn, o)
 	if errors.Is(err, transfer.ErrContinued) {
 		return nil // the transfer that it continues has it, and will tell
