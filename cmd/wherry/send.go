@@ -80,7 +80,7 @@ func send(c *cli.Context, io stdio) error {
 	}
 	defer m.rec.close()
 	one := func(s *session, conn net.Conn, o transfer.SendOptions) error {
-		o.Timeout, o.Compress, o.Trace = m.timeout, c.Bool("compress"), s.trace()
+		o.Timeout, o.Compress, o.Streams, o.Trace = m.timeout, c.Bool("compress"), m.streams, s.trace()
 		result, err := transfer.Send(c.Context, conn, src, o)
 		return s.done(result, err)
 	}
