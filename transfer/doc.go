@@ -82,7 +82,8 @@
 // as in encoding/binary's Uvarint, z one as in Varint, b a v and that many bytes.
 //
 //	 1 hello          min, max version (1 byte each), role (1 byte: 1 sender, 2 receiver),
-//	                  features (8 bytes), session (16 bytes); later versions may add fields
+//	                  features (8 bytes), session (16 bytes); then, unless it is older, streams
+//	                  (1 byte), token (16 bytes); later versions may add fields
 //	 2 manifest       entries: kind (1 byte: 1 file, 2 directory, 3 link, 4 sparse
 //	                  file), v mode, z seconds and v nanoseconds of the modification
 //	                  time, v size+1 (0: unknown, or not a file), of a sparse file v
@@ -97,9 +98,12 @@
 //	                  digest (status 0; 2: only the digest was asked for) or b why (1: failed)
 //	 8 receipts       records: v entry, status (1 byte: 0 done, 2 had it, 3 digests differ:
 //	                  32 bytes of digest; 1 failed, 4 refused: b why)
-//	 9 finish         the sender has sent all that was asked for; text: what limited
-//	                  it, at most 64 bytes, if both set feature bit 4 (value 16)
-//	10 done           the receiver has finished; text: what limited the transfer, as 9
+//	 9 finish         the sender has sent all that was asked for; on the first connection
+//	                  how many streams there were (1 byte), and text: what limited it,
+//	                  at most 64 bytes, if both set feature bit 4 (value 16); empty if
+//	                  there is nothing to tell
+//	10 done           the receiver has finished; text: what limited the transfer, if
+//	                  both set bit 4
 //	11 error          code (1 byte), text: the end of the transfer
 //	12 ping           nothing; sent when nothing else was for a quarter of the timeout
 //	13 packed         as data, with the content's length (4 bytes) after the offset
@@ -129,11 +133,34 @@
 // "compare", and the sender with the digest that it knows; what of an unfinished
 // file has landed is told with "have".
 //
+// # Streams
+//
+// Content may go over several connections ([SendOptions].Streams). A hello ends
+// with how many this end wants (1 byte; 0: as the other does) and a token (16
+// bytes), which the end that listens makes for each connection; the smaller number
+// counts. The end that dialed opens the others when the decisions are complete and
+// at least 8 MiB are to come. They begin as the first one did, paired and encrypted
+// if that was; their hello has feature bit 5 (value 32), the transfer's session and
+// the token of the first connection, and a listening end that knows no such
+// transfer, or as many as were agreed on, refuses it. On such a stream the sender
+// sends data, packed, hole and end frames and then finish, and the receiver
+// nothing; both send pings. The first connection's finish tells how many streams
+// were used, and the receiver waits for the finish of each.
+//
+//	dialing end                              listening end
+//	  hello ────────────────▶ ◀──────────────── hello, token
+//	  … manifest, decisions …
+//	  hello, session, token ─▶ ◀─────────────── hello              (each stream)
+//	sender                                   receiver
+//	  data, end … finish ────────────────────▶                     (each stream)
+//	  data, end … finish, streams ───────────▶
+//	                        ◀──────── receipts … done
+//
 // Digests are BLAKE3; the groups are those of package treehash.
 //
 // # Limits
 //
 // Checked before memory is taken: 64 KiB a control frame, 1 MiB of content a data
-// frame, 4,194,304 entries, 1 KiB of error text. An end that has been silent for
+// frame, 4,194,304 entries, 1 KiB of error text, 8 streams. An end that has been silent for
 // the timeout (12 s) is given up; a living one sends pings.
 package transfer

@@ -40,6 +40,9 @@ type ReceiveOptions struct {
 	// NoSync leaves it to the system when bytes reach the disk: faster, and a
 	// receipt then does not survive a power cut.
 	NoSync bool
+	// Streams is how many TCP connections may carry content at once; see
+	// [SendOptions].Streams.
+	Streams int
 	// Timeout is how long the peer may be silent; DefaultTimeout if zero.
 	Timeout time.Duration
 	// Redial makes another connection to the same sender when one is lost; an
@@ -79,10 +82,17 @@ func Receive(ctx context.Context, conn net.Conn, o ReceiveOptions) (Result, erro
 	} else {
 		ours.Features |= featureHoles
 	}
+	ours.extended, ours.Streams = true, min(o.Streams, MaxStreams)
 	a := newAttempts(ours, o.Timeout, o.Redial, o.Sessions)
 	now, err := a.open(ctx, conn)
 	if err != nil {
 		return Result{}, err
+	}
+	if now.theirs.Features&featureStream != 0 {
+		if err := o.Sessions.adopt(now); err != nil {
+			return Result{}, err
+		}
+		return Result{}, ErrContinued
 	}
 	if o.Sessions != nil {
 		if o.Sessions.take(now.theirs.Session, a, now) {
@@ -100,7 +110,7 @@ func Receive(ctx context.Context, conn net.Conn, o ReceiveOptions) (Result, erro
 		r := &receiver{o: o, limits: now.theirs.Features&featureLimit != 0, link: now.link, trace: o.Trace, memory: memory, attempts: a, files: map[int]*incoming{}}
 		r.resumed = a.hello().Session == now.theirs.Session
 		a.setSession(now.theirs.Session)
-		err := r.run(ctx)
+		err := r.run(ctx, now)
 		progress := r.result.Moved > 0 || r.result.Files > 0
 		r.result.carry(earlier)
 		if lost(err) && ctx.Err() == nil && a.possible() {
@@ -150,6 +160,11 @@ type receiver struct {
 	plan   chan planned  // landers to planner
 	room   chan struct{} // committer to planner: files were finished
 
+	fleet    fleet         // connections besides link
+	most     int           // how many there may be
+	finished chan struct{} // one for each that was read to its end
+	dial     func()        // opens them; nil if this end does not
+
 	mu      sync.Mutex // guards what follows, and keeps calls of trace apart
 	entries entryList
 	totals  Totals
@@ -170,7 +185,7 @@ type planned struct {
 	compared *fileEnd
 }
 
-func (r *receiver) run(ctx context.Context) error {
+func (r *receiver) run(ctx context.Context, first opened) error {
 	defer r.link.conn.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -209,8 +224,18 @@ func (r *receiver) run(ctx context.Context) error {
 	wg.Go(func() { r.link.keepAlive(ctx) })
 	wg.Go(func() { r.attempts.watch(ctx, cancel) })
 	task(&wg, func() error { return r.planEntries(ctx) })
-	in := &intake{link: r.link, manifest: newManifest(runtime.GOOS, r.landing.caseRule()), turn: make(chan time.Time, 1)}
-	in.turn <- r.start
+	in := newIntake(r.link)
+	in.manifest = newManifest(runtime.GOOS, r.landing.caseRule())
+	dial := 0
+	dial, r.most = r.attempts.begin(first)
+	defer r.attempts.end()
+	r.finished = make(chan struct{}, MaxStreams)
+	streaming, endStreams := context.WithCancel(ctx)
+	defer endStreams()
+	if dial > 0 {
+		r.dial = func() { wg.Go(func() { r.attempts.dialStreams(streaming, first, dial) }) }
+	}
+	wg.Go(func() { r.join(streaming, cancel) })
 	for range workers {
 		task(&landers, func() error { return r.take(ctx, in) })
 	}
@@ -218,21 +243,37 @@ func (r *receiver) run(ctx context.Context) error {
 	task(&wg, func() error { defer close(committed); return r.commitFiles(ctx) })
 
 	landers.Wait()
+	err := in.err
+	if err == nil {
+		err = r.awaitStreams(ctx, in.streams)
+	}
+	said := false // that all is done: nothing that happens now makes it less true
+	why := func(err error) error {
+		if cause := reason(ctx); cause != nil && !said && (err == nil || lost(err) || errors.Is(err, context.Canceled)) {
+			return cause
+		}
+		return err
+	}
+	closing := sync.OnceFunc(func() {
+		if r.trace.Closing != nil {
+			r.trace.Closing()
+		}
+	})
+	if err = why(err); err != nil && r.fleet.count() > 0 {
+		// The sender has to know before it finds the streams closed.
+		closing()
+		r.link.goodbye(err)
+	}
+	r.endStreams(endStreams)
 	close(r.plan)
 	close(r.commit)
 	<-committed
-	err := in.err
-	said := false // that all is done: nothing that happens now makes it less true
 	if err == nil && ctx.Err() == nil {
 		err = r.finish()
 		said = err == nil
 	}
-	if cause := reason(ctx); cause != nil && !said && (err == nil || lost(err) || errors.Is(err, context.Canceled)) {
-		err = cause
-	}
-	if r.trace.Closing != nil {
-		r.trace.Closing()
-	}
+	err = why(err)
+	closing()
 	r.link.goodbye(err)
 	cancel(err)
 	wg.Wait()

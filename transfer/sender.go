@@ -25,6 +25,12 @@ type SendOptions struct {
 	Redial func(ctx context.Context) (net.Conn, error)
 	// Sessions is where an end that listens is given further connections.
 	Sessions *Sessions
+	// Streams is how many TCP connections may carry content at once, 1 to
+	// MaxStreams; the smaller number of the two ends' counts. With zero the other
+	// end decides, and if neither says, the path: one, or four where a round trip
+	// takes 20 ms or more. More than one needs Redial at the end that dialed, and
+	// Sessions at the other.
+	Streams int
 	// Compress compresses content with zstd where a sample shows that it pays,
 	// if the receiver can take it.
 	Compress bool
@@ -52,6 +58,7 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 	if o.Compress {
 		ours.Features |= featurePacked
 	}
+	ours.extended, ours.Streams = true, min(o.Streams, MaxStreams)
 	_, _ = rand.Read(ours.Session[:])
 	a := newAttempts(ours, o.Timeout, o.Redial, o.Sessions)
 	if o.Sessions != nil {
@@ -62,6 +69,9 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 	if err != nil {
 		return Result{}, err
 	}
+	if now.theirs.Features&featureStream != 0 {
+		return Result{}, o.Sessions.adopt(now)
+	}
 	start := time.Now()
 	if o.Trace.Connected != nil {
 		o.Trace.Connected(now.link.conn.RemoteAddr().String())
@@ -70,7 +80,7 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 	var earlier Result
 	for {
 		s := &sender{src: src, compress: o.Compress, limiter: o.Limiter, limits: now.theirs.Features&featureLimit != 0, link: now.link, trace: o.Trace, memory: memory, attempts: a, wanted: map[int]bool{}, settled: map[int]bool{}, sent: map[int]fileEnd{}}
-		err := s.run(ctx, now.theirs)
+		err := s.run(ctx, now)
 		progress := s.result.Moved > 0 || s.result.Files > 0
 		s.result.carry(earlier)
 		if lost(err) && !errors.Is(err, errReplaced) && s.accounted() == accountedAll {
@@ -116,7 +126,9 @@ type sender struct {
 	memory   *sendMemory
 	attempts *attempts
 
-	turn chan time.Time // to write, with when the last one was over
+	turn  chan turn // connections that nobody is writing to
+	fleet fleet     // those besides link
+	dial  func()    // opens them; nil if this end does not
 
 	mu      sync.Mutex // guards what follows, and keeps calls of trace apart
 	entries entryList
@@ -155,7 +167,8 @@ func (s *sender) accounted() int {
 	return accountedAll
 }
 
-func (s *sender) run(ctx context.Context, theirs hello) error {
+func (s *sender) run(ctx context.Context, first opened) error {
+	theirs := first.theirs
 	defer s.link.conn.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -170,7 +183,8 @@ func (s *sender) run(ctx context.Context, theirs hello) error {
 	}
 	s.feeder = newFeeder(s.src)
 	s.feeder.emit = s.emit
-	s.turn = make(chan time.Time, 1)
+	s.turn = make(chan turn, MaxStreams)
+	s.turn <- turn{s.link, s.start}
 	if s.compress && theirs.Features&featurePacked != 0 {
 		pack, err := newPacker()
 		if err != nil {
@@ -192,6 +206,12 @@ func (s *sender) run(ctx context.Context, theirs hello) error {
 	}
 	wg.Go(func() { s.link.keepAlive(ctx) })
 	wg.Go(func() { s.attempts.watch(ctx, cancel) })
+	dial, _ := s.attempts.begin(first)
+	defer s.attempts.end()
+	if dial > 0 {
+		s.dial = func() { wg.Go(func() { s.attempts.dialStreams(ctx, first, dial) }) }
+	}
+	wg.Go(func() { s.join(ctx, cancel) })
 	task(func() error { return s.sendManifest(ctx, s.feeder.holes) })
 	task(func() error { return s.sendContent(ctx, producers) })
 	err := s.receive()
@@ -207,7 +227,10 @@ func (s *sender) run(ctx context.Context, theirs hello) error {
 	s.link.goodbye(s.reason(ctx, err))
 	s.feeder.stop()
 	cancel(err)
+	s.fleet.close()
 	wg.Wait()
+	s.fleet.close()
+	s.fleet.wg.Wait()
 	return s.reason(ctx, err)
 }
 
@@ -326,7 +349,6 @@ func (s *sender) sendManifest(ctx context.Context, holes bool) error {
 // sendContent has the producers read and write what is decided on, until
 // everything is.
 func (s *sender) sendContent(ctx context.Context, producers int) error {
-	s.turn <- time.Now()
 	if err := s.feeder.run(ctx, producers); err != nil {
 		return err
 	}
@@ -335,32 +357,33 @@ func (s *sender) sendContent(ctx context.Context, producers int) error {
 	waited := s.result.Waited
 	s.mu.Unlock()
 	text := ""
-	if s.limiter != nil {
+	if s.limiter != nil && s.limits {
 		text = s.limiter(waited)
 	}
-	return s.link.frame(frameFinish, limitPayload(s.limits, text))
+	return s.finishStreams(text)
 }
 
 // emit writes a producer's buffer.
 func (s *sender) emit(ctx context.Context, b batch) error {
-	var mark time.Time
+	var t turn
 	select {
-	case mark = <-s.turn:
+	case t = <-s.turn:
 	case <-ctx.Done():
 		return nil
 	}
 	begun := time.Now()
-	err := s.link.write(b.frames)
+	err := t.link.write(b.frames)
 	if err != nil {
 		return err // and nobody else gets a turn
 	}
 	now := time.Now()
-	s.turn <- now
-	read, wrote := begun.Sub(mark), now.Sub(begun)
+	s.turn <- turn{t.link, now}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.result.Waited.Disk += read
-	s.result.Waited.Network += wrote
+	if t.link == s.link { // of several, one stands for all
+		s.result.Waited.Disk += begun.Sub(t.mark)
+		s.result.Waited.Network += now.Sub(begun)
+	}
 	for _, m := range b.moved {
 		if !m.hole {
 			s.result.Moved += int64(m.n)
@@ -395,7 +418,11 @@ func (s *sender) receive() error {
 			if s.trace.Accepted != nil {
 				s.trace.Accepted(s.asked)
 			}
+			worth := s.asked.Bytes >= streamsFrom
 			s.mu.Unlock()
+			if worth && s.dial != nil {
+				s.dial()
+			}
 			s.feeder.close()
 		case t == frameReceipts:
 			err = decodeReceipts(p, s.receipt)

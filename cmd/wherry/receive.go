@@ -105,7 +105,7 @@ func receiveOne(ctx context.Context, s *session, conn net.Conn, o transfer.Recei
 }
 
 func receiveOptions(c *cli.Context, io stdio, m *meeting) (o transfer.ReceiveOptions, err error) {
-	o = transfer.ReceiveOptions{NoSync: c.Bool("no-sync"), Timeout: m.timeout}
+	o = transfer.ReceiveOptions{NoSync: c.Bool("no-sync"), Timeout: m.timeout, Streams: m.streams}
 	switch s := c.String("output"); s {
 	case "", "-":
 	default:

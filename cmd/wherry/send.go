@@ -81,6 +81,7 @@ func send(c *cli.Context, io stdio) error {
 	defer m.rec.close()
 	one := func(s *session, conn net.Conn, o transfer.SendOptions) error {
 		o.Timeout, o.Compress, o.Trace = m.timeout, c.Bool("compress"), s.trace()
+		o.Streams = m.streams
 		o.Limiter = func(w transfer.Waited) string {
 			s.measure.stop() // now: what the kernel counts from here on is waiting for receipts
 			return s.measure.limiter(true, w)
