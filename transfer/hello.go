@@ -53,6 +53,8 @@ const (
 	// featurePacked: a receiver that can take packed frames, and a sender that
 	// wants to send them.
 	featurePacked
+	// featureDatagrams: content goes as datagrams beside the stream.
+	featureDatagrams
 )
 
 // A sessionID names a transfer across its connections.

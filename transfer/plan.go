@@ -235,6 +235,10 @@ func (r *receiver) want(i int, e *Entry, o Overwrite, out *decisions) error {
 		return err
 	}
 	in := newIncoming(i, e, t)
+	in.lossy = r.lossy != nil
+	if in.lossy && e.Size < 0 {
+		return &RefusedError{Reason: "a file of unknown size cannot come as datagrams"}
+	}
 	if len(have) > 0 {
 		in.groups, in.had = map[int64]treehash.CV{}, map[int64]bool{}
 	}
@@ -242,6 +246,9 @@ func (r *receiver) want(i int, e *Entry, o Overwrite, out *decisions) error {
 		in.groups[g] = cv
 		in.had[g] = true
 		in.resumed += min(treehash.GroupSize, e.Size-g*treehash.GroupSize)
+		if in.lossy {
+			in.here.add(Range{g * treehash.GroupSize, min((g+1)*treehash.GroupSize, e.Size)})
+		}
 	}
 	r.mu.Lock()
 	r.files[i] = in

@@ -50,6 +50,13 @@ type ReceiveOptions struct {
 	// through Join, or by a call of Receive with the same Sessions, which then
 	// returns ErrContinued.
 	Sessions *Sessions
+	// Datagrams, if not nil, are what the sender's content comes in, and the
+	// connection ends the transfer when it is lost: Redial and Sessions are not
+	// used.
+	Datagrams Datagrams
+	// AllowMissing delivers files under their final names even if datagrams of
+	// them were lost, with zeros in the holes, and without error.
+	AllowMissing bool
 	// Trace is told what happens; it may be nil.
 	Trace *Trace
 
@@ -74,6 +81,14 @@ func Receive(ctx context.Context, conn net.Conn, o ReceiveOptions) (Result, erro
 	if o.Output != nil {
 		ours.Features |= featureSequential
 	}
+	if o.Datagrams != nil && o.Output != nil {
+		conn.Close()
+		return Result{}, errors.New("receive: content that comes as datagrams cannot go to a stream")
+	}
+	if o.Datagrams != nil {
+		ours.Features = ours.Features&^featurePacked | featureDatagrams
+		o.Redial, o.Sessions = nil, nil
+	}
 	a := newAttempts(ours, o.Timeout, o.Redial, o.Sessions)
 	now, err := a.open(ctx, conn)
 	if err != nil {
@@ -84,6 +99,11 @@ func Receive(ctx context.Context, conn net.Conn, o ReceiveOptions) (Result, erro
 			return Result{}, ErrContinued
 		}
 		defer o.Sessions.drop(a)
+	}
+	if o.Datagrams != nil && now.theirs.Features&featureDatagrams == 0 {
+		err := protocolErrorf("it sends no datagrams")
+		now.link.goodbye(err)
+		return Result{}, err
 	}
 	start := time.Now()
 	if o.Trace.Connected != nil {
@@ -145,7 +165,8 @@ type receiver struct {
 	plan   chan planned  // reader to planner
 	room   chan struct{} // committer to planner: files were finished
 
-	unpacker *unpacker // the reader's; nil until something comes packed
+	lossy    *datagramReceiver // nil: content comes on the stream
+	unpacker *unpacker         // the reader's; nil until something comes packed
 
 	mu      sync.Mutex // guards what follows, and keeps calls of trace apart
 	entries entryList
@@ -154,6 +175,7 @@ type receiver struct {
 	asked   Totals
 	result  Result
 	failure string
+	hole    string       // the first file with holes
 	damaged *VerifyError // the first file that arrived with another digest
 	start   time.Time
 }
@@ -228,6 +250,11 @@ func (r *receiver) run(ctx context.Context) error {
 	for range workers {
 		task(&landers, func() error { return r.land(ctx) })
 	}
+	if r.o.Datagrams != nil {
+		r.lossy = newDatagramReceiver(r, r.o.Datagrams)
+		task(&wg, func() error { return r.lossy.run(ctx) })
+		task(&wg, func() error { return r.lossy.settle(ctx) })
+	}
 	committed := make(chan struct{})
 	task(&wg, func() error { defer close(committed); return r.commitFiles(ctx) })
 
@@ -235,6 +262,12 @@ func (r *receiver) run(ctx context.Context) error {
 	close(r.pieces)
 	close(r.plan)
 	landers.Wait()
+	if r.lossy != nil {
+		if err != nil {
+			cancel(err)
+		}
+		r.lossy.drain(ctx)
+	}
 	close(r.commit)
 	<-committed
 	said := false // that all is done: nothing that happens now makes it less true
@@ -280,6 +313,9 @@ func (r *receiver) landItem(it item) error {
 	var complete bool
 	if it.end != nil {
 		complete, err = in.ended(*it.end)
+		if err == nil && in.lossy {
+			r.lossy.ended(in)
+		}
 	} else {
 		r.moved(in, len(it.content))
 		complete, err = in.piece(it.piece, it.content, r.o.MaxSize)
@@ -311,6 +347,9 @@ type finished struct {
 	status byte
 	digest treehash.Digest
 	text   string
+
+	holes   []Range // of a file that came as datagrams
+	deliver bool    // with holes, under its final name
 }
 
 // maxCommit is how many finished files are made durable together: each holds a
@@ -405,6 +444,18 @@ func (r *receiver) count(f finished) {
 		f.text = (&VerifyError{e.Path}).Error()
 	case statusRefused:
 		r.result.Refused++
+	case statusHoles:
+		r.result.Holes++
+		if r.hole == "" {
+			r.hole = quoteMissing(e, f.text)
+		}
+		for _, h := range f.holes {
+			r.result.Missing += h.End - h.Start
+		}
+		if r.trace.Warning != nil {
+			r.trace.Warning(e.Path, f.text)
+		}
+		return
 	}
 	r.result.Failed++
 	if r.failure == "" {
@@ -427,6 +478,11 @@ func (r *receiver) finish() error {
 	if err := r.landing.finish(entries, r.o.Overwrite); err != nil {
 		return err
 	}
+	if r.lossy != nil {
+		if err := r.link.frame(frameDatagrams, encodeCount(r.lossy.came)); err != nil {
+			return err
+		}
+	}
 	if err := r.link.frame(frameDone, nil); err != nil {
 		return err
 	}
@@ -438,6 +494,9 @@ func (r *receiver) finish() error {
 	}
 	if r.result.Failed > 0 {
 		return &IncompleteError{Failed: r.result.Failed, First: r.failure}
+	}
+	if r.result.Holes > 0 && !r.o.AllowMissing {
+		return &MissingError{Files: r.result.Holes, First: r.hole}
 	}
 	return nil
 }

@@ -149,6 +149,11 @@ func (r *receiver) read(ctx context.Context) error {
 				break
 			}
 			fill.items = append(fill.items, item{piece: piece{entry: end.Entry}, end: &end})
+		case t == frameDatagrams && r.lossy != nil:
+			var n uint64
+			if n, err = decodeCount(p); err == nil {
+				r.o.Datagrams.ExpectDatagrams(n)
+			}
 		case t == frameFinish && n == 0 && r.agreed.Load():
 			return flush()
 		default:

@@ -28,6 +28,12 @@ type SendOptions struct {
 	// Compress compresses content with zstd where a sample shows that it pays,
 	// if the receiver can take it.
 	Compress bool
+	// Datagrams, if not nil, are what content is sent in, once; the receiver
+	// must have them too. A lost connection then ends the transfer: Redial and
+	// Sessions are not used, nor is Compress.
+	Datagrams Datagrams
+	// AllowMissing: files that arrived with holes are no error.
+	AllowMissing bool
 	// Trace is told what happens; it may be nil.
 	Trace *Trace
 }
@@ -46,8 +52,12 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 	if src.sequential() {
 		ours.Features |= featureSequential
 	}
-	if o.Compress {
+	if o.Compress && o.Datagrams == nil {
 		ours.Features |= featurePacked
+	}
+	if o.Datagrams != nil {
+		ours.Features |= featureDatagrams
+		o.Redial, o.Sessions = nil, nil
 	}
 	_, _ = rand.Read(ours.Session[:])
 	a := newAttempts(ours, o.Timeout, o.Redial, o.Sessions)
@@ -59,6 +69,11 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 	if err != nil {
 		return Result{}, err
 	}
+	if o.Datagrams != nil && now.theirs.Features&featureDatagrams == 0 {
+		err := protocolErrorf("it takes no datagrams")
+		now.link.goodbye(err)
+		return Result{}, err
+	}
 	start := time.Now()
 	if o.Trace.Connected != nil {
 		o.Trace.Connected(now.link.conn.RemoteAddr().String())
@@ -67,6 +82,9 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 	var earlier Result
 	for {
 		s := &sender{src: src, compress: o.Compress, link: now.link, trace: o.Trace, memory: memory, attempts: a, wanted: map[int]bool{}, settled: map[int]bool{}, sent: map[int]fileEnd{}}
+		if o.Datagrams != nil {
+			s.datagrams, s.allowMissing = &datagramSender{d: o.Datagrams}, o.AllowMissing
+		}
 		err := s.run(ctx, now.theirs)
 		progress := s.result.Moved > 0 || s.result.Files > 0
 		s.result.carry(earlier)
@@ -101,6 +119,9 @@ type sender struct {
 	feeder   *feeder
 	compress bool
 
+	datagrams    *datagramSender // nil: content goes on the stream
+	allowMissing bool
+
 	memory   *sendMemory
 	attempts *attempts
 
@@ -113,6 +134,7 @@ type sender struct {
 	asked   Totals
 	result  Result
 	failure string
+	hole    string // the first file with holes
 	start   time.Time
 }
 
@@ -126,8 +148,8 @@ func (s *sender) run(ctx context.Context, theirs hello) error {
 	s.start = time.Now()
 	s.result.Peer = s.link.conn.RemoteAddr().String()
 	producers := min(4, runtime.GOMAXPROCS(0)+1)
-	if theirs.Features&featureSequential != 0 {
-		producers = 1
+	if theirs.Features&featureSequential != 0 || s.datagrams != nil {
+		producers = 1 // the same datagrams in every run
 	}
 	s.feeder = newFeeder(s.src, producers+3)
 	if s.compress && theirs.Features&featurePacked != 0 {
@@ -294,7 +316,13 @@ func (s *sender) sendContent(ctx context.Context) error {
 			break
 		}
 		read := time.Now()
-		if err := s.link.write(b.frames); err != nil {
+		var err error
+		if s.datagrams != nil {
+			err = s.datagrams.write(ctx, s.link, b.frames)
+		} else {
+			err = s.link.write(b.frames)
+		}
+		if err != nil {
 			return err
 		}
 		now := time.Now()
@@ -313,6 +341,14 @@ func (s *sender) sendContent(ctx context.Context) error {
 	}
 	if ctx.Err() != nil {
 		return nil
+	}
+	if s.datagrams != nil {
+		s.mu.Lock()
+		s.result.DatagramsSent = s.datagrams.sent
+		s.mu.Unlock()
+		if err := s.datagrams.finish(s.link); err != nil {
+			return err
+		}
 	}
 	return s.link.frame(frameFinish, nil)
 }
@@ -343,6 +379,13 @@ func (s *sender) receive() error {
 			s.feeder.close()
 		case t == frameReceipts:
 			err = decodeReceipts(p, s.receipt)
+		case t == frameDatagrams && s.datagrams != nil:
+			var came uint64
+			if came, err = decodeCount(p); err == nil {
+				s.mu.Lock()
+				s.result.DatagramsLost = s.result.DatagramsSent - min(came, s.result.DatagramsSent)
+				s.mu.Unlock()
+			}
 		case t == frameDone && decided && n == 0:
 			return s.finish()
 		default:
@@ -445,6 +488,16 @@ func (s *sender) receipt(r receipt) error {
 			f.told = true
 			s.memory.ends[r.Entry] = f
 		}
+	case statusHoles:
+		if s.datagrams == nil {
+			return protocolErrorf("a receipt with holes for what went on the stream")
+		}
+		if s.result.Holes++; s.hole == "" {
+			s.hole = quoteMissing(e, r.Text)
+		}
+		if s.trace.Warning != nil {
+			s.trace.Warning(e.Path, r.Text)
+		}
 	case statusMissing:
 		return &VerifyError{Path: e.Path}
 	case statusRefused:
@@ -483,6 +536,9 @@ func (s *sender) finish() error {
 	}
 	if s.result.Failed > 0 {
 		return &IncompleteError{Failed: s.result.Failed, First: s.failure}
+	}
+	if s.result.Holes > 0 && !s.allowMissing {
+		return &MissingError{Files: s.result.Holes, First: s.hole}
 	}
 	return nil
 }

@@ -22,7 +22,9 @@ type measure struct {
 	cpu    time.Duration
 	udp    *rudp.Conn
 	stats  arq.Stats
-	rtts   []time.Duration // samples of the kernel's smoothed RTT
+	// datagrams is what a receiver saw of --arq none.
+	datagrams arq.DatagramReport
+	rtts      []time.Duration // samples of the kernel's smoothed RTT
 }
 
 func startMeasure(conn net.Conn) *measure {
@@ -75,7 +77,7 @@ func (m *measure) sample() {
 // stop takes the last reading.
 func (m *measure) stop() {
 	if m.udp != nil {
-		m.stats = m.udp.Stats()
+		m.stats, m.datagrams = m.udp.Stats(), m.udp.Datagrams()
 	}
 	if m.conn != nil && m.known {
 		m.after, m.known = m.conn.TCPInfo()

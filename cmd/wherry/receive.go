@@ -58,6 +58,9 @@ func receive(c *cli.Context, io stdio) error {
 		if c.Bool("json") {
 			return usagef("--output - and --json both want standard output")
 		}
+		if m.lossy() {
+			return usagef("--arq none writes at offsets, and --output - has none")
+		}
 		o.Output = io.Out
 	} else {
 		root, err := openDir(c.String("dir"))
@@ -90,6 +93,11 @@ func receive(c *cli.Context, io stdio) error {
 
 func receiveOne(ctx context.Context, s *session, conn net.Conn, o transfer.ReceiveOptions) error {
 	o.Trace = s.trace()
+	var err error
+	if o.Datagrams, err = datagramsOf(conn); err != nil {
+		conn.Close()
+		return s.done(transfer.Result{}, err)
+	}
 	result, err := transfer.Receive(ctx, conn, o)
 	if errors.Is(err, transfer.ErrContinued) {
 		return nil // the transfer that it continues has it, and will tell
@@ -98,7 +106,7 @@ func receiveOne(ctx context.Context, s *session, conn net.Conn, o transfer.Recei
 }
 
 func receiveOptions(c *cli.Context, io stdio, m *meeting) (o transfer.ReceiveOptions, err error) {
-	o = transfer.ReceiveOptions{NoSync: c.Bool("no-sync"), Timeout: m.timeout}
+	o = transfer.ReceiveOptions{NoSync: c.Bool("no-sync"), Timeout: m.timeout, AllowMissing: c.Bool("allow-missing")}
 	switch s := c.String("output"); s {
 	case "", "-":
 	default:

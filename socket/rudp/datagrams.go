@@ -53,6 +53,13 @@ func (c *Conn) ReceiveDatagram(ctx context.Context, b []byte) (d arq.Datagram, e
 	return d, err
 }
 
+// ReadDatagram is ReceiveDatagram for those who want the bytes and the number
+// only.
+func (c *Conn) ReadDatagram(ctx context.Context, b []byte) (n int, number uint64, err error) {
+	d, err := c.ReceiveDatagram(ctx, b)
+	return len(d.Data), d.Number, err
+}
+
 // untilDatagram calls try, with the lock held, whenever something may have
 // changed, until it succeeds or fails or ctx ends.
 func (c *Conn) untilDatagram(ctx context.Context, op string, try func() (bool, error)) error {
