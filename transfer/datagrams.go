@@ -21,6 +21,7 @@ type Datagrams interface {
 	// FlushDatagrams waits until the queue is sent.
 	FlushDatagrams(ctx context.Context) error
 	// ReadDatagram waits for one, and returns its length in b and its number.
+	// One that waits is returned even if ctx has ended.
 	ReadDatagram(ctx context.Context, b []byte) (n int, number uint64, err error)
 	// MaxDatagramPayload is how much a datagram holds.
 	MaxDatagramPayload() int

@@ -64,18 +64,19 @@ func (x *datagramReceiver) run(ctx context.Context) error {
 	}
 }
 
-// takeFor takes datagrams for a while.
+// takeFor takes datagrams for a while, and then until none waits: only then may
+// a file be settled, or a slow receiver would take for lost what it has not
+// looked at.
 func (x *datagramReceiver) takeFor(ctx context.Context, d time.Duration, buf []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
-	for ctx.Err() == nil {
+	for {
 		n, _, err := x.d.ReadDatagram(ctx, buf)
 		if err != nil {
 			return err
 		}
 		x.take(buf[:n])
 	}
-	return nil
 }
 
 // over is what a connection that ended means for files that are not settled;

@@ -53,6 +53,24 @@
 // Files that are there already with the same size are compared by digest and not
 // sent if they are equal; what happens to others is [Overwrite]'s choice.
 //
+// # Content that is sent once
+//
+// With [SendOptions].Datagrams and [ReceiveOptions].Datagrams content goes as
+// datagrams beside the connection, each at most once, and is written where it
+// belongs as it comes; what must not be lost (the list, decisions, digests,
+// receipts) stays on the stream. A file's end follows its last datagram. When it
+// has come, and no datagram waits, and none has come for half a second, what is
+// missing is missing: Trace.Missing tells the ranges. Of a file that is whole the
+// content is read back and its digest compared, as of any other.
+//
+// A file with holes stays where it was collected, as NAME.wherry-part, and both
+// ends return a [*MissingError]. Of one of 4 MiB and more the journal notes the
+// groups that are whole, so that a later transfer, by datagrams or not, brings
+// only the others; a smaller one is sent anew. With AllowMissing it gets its name,
+// mode and time, zeros stand in the holes, and that is no error.
+//
+// A lost connection ends such a transfer. Files of unknown size cannot be sent so.
+//
 // # The protocol
 //
 // Both ends speak at once, so the opening costs one round trip:
@@ -79,7 +97,7 @@
 //	 7 end            v entry, status (1 byte), v size, v bytes sent, then 32 bytes of
 //	                  digest (status 0; 2: only the digest was asked for) or b why (1: failed)
 //	 8 receipts       records: v entry, status (1 byte: 0 done, 2 had it, 3 digests differ:
-//	                  32 bytes of digest; 1 failed, 4 refused: b why)
+//	                  32 bytes of digest; 1 failed, 4 refused, 5 has holes: b why)
 //	 9 finish         the sender has sent all that was asked for
 //	10 done           the receiver has finished
 //	11 error          code (1 byte), text: the end of the transfer
@@ -87,6 +105,11 @@
 //	13 packed         as data, with the content's length (4 bytes) after the offset
 //	                  and then the content as one zstd frame (RFC 8878) that tells the
 //	                  same length; sent if both ends set feature bit 2 (value 4)
+//	14 datagrams      v how many were sent (before finish) or came (before done); an end
+//	                  that sets feature bit 3 (value 8) talks only to one that does too
+//
+// A datagram of content is entry (4 bytes), offset (8 bytes), content; package
+// pairing seals it.
 //
 // The sender streams its manifest; the receiver decides on entries as they come,
 // or on all of them after a person has accepted ([ReceiveOptions].Accept). Content

@@ -112,9 +112,7 @@ func (s *session) path(r transfer.Result, sent, lost *int64) *pathEvent {
 			ratio = float64(d.Reordered) / float64(d.Received)
 		}
 		b := bursts{Count: d.BurstCount, Mean: d.MeanBurst(), Longest: d.LongestBurst, Lengths: []uint64{}}
-		for _, n := range d.Bursts[:min(d.LongestBurst, uint64(len(d.Bursts)))] {
-			b.Lengths = append(b.Lengths, n)
-		}
+		b.Lengths = append(b.Lengths, d.Bursts[:min(d.LongestBurst, uint64(len(d.Bursts)))]...)
 		p.Received, p.MissingBytes, p.Duplicates, p.Reordered, p.ReorderRatio, p.MaxExtent, p.Overflowed = &d.Received, &r.Missing, &d.Duplicates, &d.Reordered, &ratio, &d.MaxExtent, &d.Overflowed
 		p.Bursts, p.Jitter, p.Delay = &b, &jitter, &delaysMS{ms(d.DelayMin), ms(d.DelayMean), ms(d.DelayMax)}
 	}

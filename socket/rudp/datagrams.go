@@ -33,7 +33,8 @@ func (c *Conn) FlushDatagrams(ctx context.Context) error {
 }
 
 // ReceiveDatagram waits for a datagram. Its Data is in b, cut off where b is too
-// short; MaxDatagramPayload of the peer bounds what can come.
+// short; MaxDatagramPayload of the peer bounds what can come. A datagram that
+// waits is returned even if ctx has ended.
 func (c *Conn) ReceiveDatagram(ctx context.Context, b []byte) (d arq.Datagram, err error) {
 	err = c.untilDatagram(ctx, "read", func() (ok bool, err error) {
 		if d, ok = c.eng.ReceiveDatagram(b); ok {
