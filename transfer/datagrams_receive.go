@@ -105,7 +105,7 @@ func (x *datagramReceiver) take(b []byte) {
 		return
 	}
 	if fresh := in.fragment(int64(offset), content); fresh > 0 {
-		x.r.moved(in, int(fresh))
+		x.r.moved(in, piece{entry: int(entry), length: int(fresh)})
 	}
 	x.mu.Lock()
 	x.came++
@@ -239,7 +239,7 @@ func (in *incoming) settle(deliver bool) finished {
 	// The groups that are whole are noted, so that a later transfer need not
 	// bring them again.
 	digest, err := readBack(in.out.(digester), end.Size, here, func(g int64, cv treehash.CV) {
-		if len(f.holes) > 0 && !in.had[g] {
+		if _, had := in.had[g]; !had && len(f.holes) > 0 {
 			in.out.landed(g, cv)
 		}
 	})

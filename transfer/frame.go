@@ -24,11 +24,12 @@ const (
 	frameError        frameType = 11
 	framePing         frameType = 12
 	framePacked       frameType = 13
-	frameDatagrams    frameType = 14
+	frameHole         frameType = 14
+	frameDatagrams    frameType = 15
 )
 
 func (t frameType) String() string {
-	names := [...]string{"none", "hello", "manifest", "manifest-end", "decisions", "decisions-end", "data", "end", "receipts", "finish", "done", "error", "ping", "packed", "datagrams"}
+	names := [...]string{"none", "hello", "manifest", "manifest-end", "decisions", "decisions-end", "data", "end", "receipts", "finish", "done", "error", "ping", "packed", "hole", "datagrams"}
 	if int(t) < len(names) {
 		return names[t]
 	}

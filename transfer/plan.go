@@ -2,8 +2,10 @@ package transfer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"time"
 
 	"github.com/wherry-net/wherry/socket/safetext"
@@ -148,7 +150,7 @@ func (r *receiver) roomy() bool {
 // makeSureOfRoom refuses a list, as far as it is known, that does not fit.
 func (r *receiver) makeSureOfRoom() error {
 	r.mu.Lock()
-	left := r.totals.Bytes - r.result.Moved
+	left := r.totals.Bytes - r.totals.Holes - r.result.Moved
 	r.mu.Unlock()
 	return r.landing.room(left)
 }
@@ -239,12 +241,9 @@ func (r *receiver) want(i int, e *Entry, o Overwrite, out *decisions) error {
 	if in.lossy && e.Size < 0 {
 		return &RefusedError{Reason: "a file of unknown size cannot come as datagrams"}
 	}
-	if len(have) > 0 {
-		in.groups, in.had = map[int64]treehash.CV{}, map[int64]bool{}
-	}
-	for g, cv := range have {
-		in.groups[g] = cv
-		in.had[g] = true
+	in.had = maps.Clone(have)
+	in.came.more = len(have)
+	for g := range have {
 		in.resumed += min(treehash.GroupSize, e.Size-g*treehash.GroupSize)
 		if in.lossy {
 			in.here.add(Range{g * treehash.GroupSize, min((g+1)*treehash.GroupSize, e.Size)})
@@ -324,13 +323,12 @@ func (r *receiver) conflict(ctx context.Context, i int, c Conflict, out *decisio
 		r.mu.Lock()
 		r.result.Kept++
 		if r.trace.Warning != nil && !answered {
-			r.trace.Warning(e.Path, "kept what was there")
+			r.trace.Warning(e.Path, errors.New("kept what was there"))
 		}
 		r.mu.Unlock()
 		return out.add(decision{Verb: verbSkip, First: i, Count: 1})
 	}
-	return r.report([]finished{{in: newIncoming(i, e, nil), status: statusRefused,
-		text: "another file of that name is there (--overwrite says what to do)"}})
+	return r.report([]finished{{in: newIncoming(i, e, nil), status: statusRefused, text: ErrExists.Error()}})
 }
 
 // decisions collects decisions into frames.

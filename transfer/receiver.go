@@ -80,13 +80,15 @@ func Receive(ctx context.Context, conn net.Conn, o ReceiveOptions) (Result, erro
 	ours := hello{Min: minVersion, Max: maxVersion, Role: roleReceiver, Features: featureRanges | featurePacked}
 	if o.Output != nil {
 		ours.Features |= featureSequential
+	} else {
+		ours.Features |= featureHoles
 	}
 	if o.Datagrams != nil && o.Output != nil {
 		conn.Close()
 		return Result{}, errors.New("receive: content that comes as datagrams cannot go to a stream")
 	}
 	if o.Datagrams != nil {
-		ours.Features = ours.Features&^featurePacked | featureDatagrams
+		ours.Features = ours.Features&^(featurePacked|featureHoles) | featureDatagrams
 		o.Redial, o.Sessions = nil, nil
 	}
 	a := newAttempts(ours, o.Timeout, o.Redial, o.Sessions)
@@ -141,11 +143,11 @@ func Receive(ctx context.Context, conn net.Conn, o ReceiveOptions) (Result, erro
 
 // A receiver is one transfer:
 //
-//	peer ──manifest──▶ planner ──decisions──▶ peer ──data, ends──▶ reader ──▶ landers ──▶ committer ──receipts──▶ peer
+//	peer ──manifest──▶ planner ──decisions──▶ peer ──data, ends──▶ landers ──▶ committer ──receipts──▶ peer
 //
-// The reader never waits for a person or for one file's disk: it checks frames
-// and hands them on. Landers hash and write pieces; the committer makes batches
-// of finished files durable, renames them and reports.
+// Landers take turns at reading the connection ([intake]), and hash and write
+// what they have read; the committer makes batches of finished files durable,
+// renames them and reports.
 type receiver struct {
 	o       ReceiveOptions
 	link    *link
@@ -158,15 +160,12 @@ type receiver struct {
 	resumed  bool      // the sender has listed its files before
 	listing  hash.Hash // of the manifest
 
-	free   chan []byte   // buffers for content: what bounds the memory
-	pieces chan pieces   // reader to landers
 	commit chan finished // landers to committer
 	agreed atomic.Bool   // every entry has been decided on, and the sender is being told
-	plan   chan planned  // reader to planner
+	plan   chan planned  // landers to planner
 	room   chan struct{} // committer to planner: files were finished
 
-	lossy    *datagramReceiver // nil: content comes on the stream
-	unpacker *unpacker         // the reader's; nil until something comes packed
+	lossy *datagramReceiver // nil: content comes on the stream
 
 	mu      sync.Mutex // guards what follows, and keeps calls of trace apart
 	entries entryList
@@ -178,19 +177,6 @@ type receiver struct {
 	hole    string       // the first file with holes
 	damaged *VerifyError // the first file that arrived with another digest
 	start   time.Time
-}
-
-// pieces is a buffer of content with what it is.
-type pieces struct {
-	buf   []byte
-	items []item
-}
-
-// An item is a piece with its content, or a file's end.
-type item struct {
-	piece
-	content []byte
-	end     *fileEnd
 }
 
 // planned is what the planner works on: entries up to a number, and whether the
@@ -217,12 +203,6 @@ func (r *receiver) run(ctx context.Context) error {
 	r.start = time.Now()
 	r.listing = blake3.New(treehash.Size, nil)
 	r.result.Peer = r.link.conn.RemoteAddr().String()
-	buffers := workers + 4
-	r.free = make(chan []byte, buffers)
-	for range buffers {
-		r.free <- make([]byte, 0, treehash.GroupSize)
-	}
-	r.pieces = make(chan pieces, buffers)
 	r.commit = make(chan finished, maxCommit)
 	r.plan = make(chan planned, 64)
 	r.room = make(chan struct{}, 1)
@@ -235,6 +215,9 @@ func (r *receiver) run(ctx context.Context) error {
 		r.landing = r.o.wrap(r.landing)
 	}
 	defer r.landing.close()
+	if r.o.Datagrams != nil {
+		r.lossy = newDatagramReceiver(r, r.o.Datagrams)
+	}
 
 	var wg, landers sync.WaitGroup
 	task := func(wg *sync.WaitGroup, f func() error) {
@@ -247,29 +230,29 @@ func (r *receiver) run(ctx context.Context) error {
 	wg.Go(func() { r.link.keepAlive(ctx) })
 	wg.Go(func() { r.attempts.watch(ctx, cancel) })
 	task(&wg, func() error { return r.planEntries(ctx) })
+	in := &intake{link: r.link, manifest: newManifest(runtime.GOOS, r.landing.caseRule()), turn: make(chan time.Time, 1)}
+	in.turn <- r.start
 	for range workers {
-		task(&landers, func() error { return r.land(ctx) })
+		task(&landers, func() error { return r.take(ctx, in) })
 	}
-	if r.o.Datagrams != nil {
-		r.lossy = newDatagramReceiver(r, r.o.Datagrams)
+	if r.lossy != nil {
 		task(&wg, func() error { return r.lossy.run(ctx) })
 		task(&wg, func() error { return r.lossy.settle(ctx) })
 	}
 	committed := make(chan struct{})
 	task(&wg, func() error { defer close(committed); return r.commitFiles(ctx) })
 
-	err := r.read(ctx)
-	close(r.pieces)
-	close(r.plan)
 	landers.Wait()
 	if r.lossy != nil {
-		if err != nil {
-			cancel(err)
+		if in.err != nil {
+			cancel(in.err)
 		}
 		r.lossy.drain(ctx)
 	}
+	close(r.plan)
 	close(r.commit)
 	<-committed
+	err := in.err
 	said := false // that all is done: nothing that happens now makes it less true
 	if err == nil && ctx.Err() == nil {
 		err = r.finish()
@@ -288,23 +271,7 @@ func (r *receiver) run(ctx context.Context) error {
 	return err
 }
 
-// land hashes and writes pieces.
-func (r *receiver) land(ctx context.Context) error {
-	for p := range r.pieces {
-		if ctx.Err() == nil {
-			for _, it := range p.items {
-				if err := r.landItem(it); err != nil {
-					return err
-				}
-			}
-		}
-		if p.buf != nil && ctx.Err() == nil { // else a blocked write may still hold it
-			r.free <- p.buf[:0]
-		}
-	}
-	return nil
-}
-
+// landItem hashes and writes a piece, or takes a file's end.
 func (r *receiver) landItem(it item) error {
 	in, err := r.incoming(it.entry)
 	if err != nil {
@@ -317,7 +284,7 @@ func (r *receiver) landItem(it item) error {
 			r.lossy.ended(in)
 		}
 	} else {
-		r.moved(in, len(it.content))
+		r.moved(in, it.piece)
 		complete, err = in.piece(it.piece, it.content, r.o.MaxSize)
 	}
 	if err != nil || !complete {
@@ -332,12 +299,14 @@ func (r *receiver) landItem(it item) error {
 	}
 }
 
-func (r *receiver) moved(in *incoming, n int) {
+func (r *receiver) moved(in *incoming, p piece) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.result.Moved += int64(n)
+	if !p.hole {
+		r.result.Moved += int64(p.length)
+	}
 	if r.trace.Moved != nil {
-		r.trace.Moved(in.e, n)
+		r.trace.Moved(in.e, p.length)
 	}
 }
 
@@ -453,7 +422,7 @@ func (r *receiver) count(f finished) {
 			r.result.Missing += h.End - h.Start
 		}
 		if r.trace.Warning != nil {
-			r.trace.Warning(e.Path, f.text)
+			r.trace.Warning(e.Path, errors.New(f.text))
 		}
 		return
 	}
@@ -462,7 +431,11 @@ func (r *receiver) count(f finished) {
 		r.failure = describeFailure(e, f.text)
 	}
 	if r.trace.Warning != nil {
-		r.trace.Warning(e.Path, f.text)
+		why := errors.New(f.text)
+		if f.status == statusRefused {
+			why = ErrExists
+		}
+		r.trace.Warning(e.Path, why)
 	}
 }
 
@@ -490,7 +463,7 @@ func (r *receiver) finish() error {
 		return r.damaged
 	}
 	if r.result.Refused > 0 {
-		return &RefusedError{Reason: r.failure}
+		return &RefusedError{Reason: r.failure, Err: ErrExists}
 	}
 	if r.result.Failed > 0 {
 		return &IncompleteError{Failed: r.result.Failed, First: r.failure}

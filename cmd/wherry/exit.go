@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/wherry-net/wherry/lab"
 	"github.com/wherry-net/wherry/socket"
 	"github.com/wherry-net/wherry/socket/echo"
 	"github.com/wherry-net/wherry/socket/rudp/arq"
@@ -98,6 +99,8 @@ var failureRules = []rule{
 	{as[*socket.AddressError], exitUsage, "usage", "write HOST, HOST:PORT or [IPV6]:PORT"},
 	{as[*socket.OptionError], exitUsage, "usage", "'wherry COMMAND --help' tells the flags"},
 	{as[*usageError], exitUsage, "usage", "'wherry COMMAND --help' tells the flags"},
+	{as[lab.PlanErrors], exitUsage, "plan", "'wherry lab run --help' shows what a plan looks like"},
+	{as[*lab.PlanError], exitUsage, "plan", "'wherry lab run --help' shows what a plan looks like"},
 	{is(transfer.ErrInterrupted), exitInterrupted, "interrupted", "run the same command again to send what remains"},
 	{is(context.Canceled), exitInterrupted, "interrupted", "run the same command again to send what remains"},
 	{is(pairing.ErrWrongCode), exitPairing, "wrong-code", "type the code exactly as the other end shows it"},
@@ -121,6 +124,7 @@ var failureRules = []rule{
 	{is(errNoSuchName), exitNXDomain, "nxdomain", ""},
 	{is(errNoSuchRecord), exitNoRecord, "no-record", ""},
 	{is(errDisagree), exitServer, "disagree", ""},
+	{is(transfer.ErrExists), exitRefused, "refused", "--overwrite at the receiver says what to do with files that are there"},
 	{as[*transfer.EntryError], exitRefused, "refused", "the receiver takes only names and links that stay inside its --dir"},
 	{as[*transfer.RefusedError], exitRefused, "refused", ""},
 	{is(socket.ErrUnknownHost), exitNetwork, "unknown-host", "check the name in --to or --from, or give an address"},
@@ -147,11 +151,15 @@ func classify(err error) failure {
 	if errors.Is(err, context.Canceled) && f.message == context.Canceled.Error() {
 		f.message = "interrupted"
 	}
-	for _, r := range slices.Concat(lookupRules, failureRules) {
+	for _, r := range slices.Concat(boxRules, lookupRules, failureRules) {
 		if r.match(err) {
 			f.code, f.kind, f.hint = r.code, r.kind, r.hint
 			break
 		}
+	}
+	var cannot *commandError
+	if errors.As(err, &cannot) {
+		f.code = cannot.code
 	}
 	var h interface{ Hint() string }
 	if errors.As(err, &h) && h.Hint() != "" {

@@ -41,6 +41,7 @@ type meeting struct {
 	rate    *pace.Limiter // nil: as fast as can be
 	std     stdio
 	p       *printer
+	rec     recorder
 
 	again func(ctx context.Context) (net.Conn, error) // dials the same peer once more
 }
@@ -86,6 +87,9 @@ func meetingFrom(c *cli.Context, std stdio, p *printer, role pairing.Role, dialF
 		return nil, err
 	}
 	if m.udp, err = udpConfig(c, m.options); err != nil {
+		return nil, err
+	}
+	if err = checkTrace(c); err != nil {
 		return nil, err
 	}
 	if m.code, err = givenCode(c, std); err != nil {

@@ -83,6 +83,10 @@ func send(c *cli.Context, io stdio) error {
 	if m.keyLog, err = keyLog(); err != nil {
 		return p.fail(err)
 	}
+	if err := m.record(c, "send"); err != nil {
+		return p.fail(err)
+	}
+	defer m.rec.close()
 	one := func(s *session, conn net.Conn, o transfer.SendOptions) error {
 		o.Timeout, o.Compress, o.Trace = m.timeout, c.Bool("compress"), s.trace()
 		var err error
@@ -104,7 +108,7 @@ func send(c *cli.Context, io stdio) error {
 		return p.fail(err)
 	}
 	defer peer.close()
-	return one(newSession(p, "send", peer.conn), peer.conn, transfer.SendOptions{Redial: peer.redial, Sessions: peer.sessions})
+	return one(m.session("send", peer.conn), peer.conn, transfer.SendOptions{Redial: peer.redial, Sessions: peer.sessions})
 }
 
 // maxReceivers bounds --count: more are a mistake.

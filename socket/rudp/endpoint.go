@@ -121,7 +121,7 @@ func (e *endpoint) take(now time.Duration, m *datagram.Message) {
 		d := b[:min(len(b), max(m.Segment, 1))]
 		b = b[len(d):]
 		if trace != nil && trace.Datagram != nil {
-			trace.Datagram(time.Now(), false, e.localFor(m.Local), m.Addr, m.ECN, d)
+			trace.Datagram(Datagram{At: time.Now(), Local: e.localFor(m.Local), Remote: m.Addr, ECN: m.ECN, Payload: d})
 		}
 		dest, ok := arq.DestinationID(d)
 		if !ok {
@@ -351,16 +351,6 @@ func (e *endpoint) dropped(from netip.AddrPort, size int, why arq.DropReason) {
 }
 
 func (e *endpoint) write(m *datagram.Message) error {
-	if t := e.cfg.Trace; t != nil && t.Datagram != nil {
-		for b := m.Buf; len(b) > 0; {
-			n := len(b)
-			if m.Segment > 0 {
-				n = min(n, m.Segment)
-			}
-			t.Datagram(time.Now(), true, e.localFor(m.Local), m.Addr, m.ECN, b[:n])
-			b = b[n:]
-		}
-	}
 	one := [1]datagram.Message{*m}
 	_, err := e.sock.WriteBatch(one[:])
 	return err

@@ -28,7 +28,7 @@ var _ net.Listener = (*Listener)(nil)
 // versions of IP, if the host is empty or a wildcard), "udp4" or "udp6".
 func Listen(ctx context.Context, network, address string, cfg Config) (*Listener, error) {
 	cfg = cfg.withDefaults()
-	sock, err := datagram.Listen(ctx, network, address, cfg.Socket)
+	sock, err := datagram.Listen(ctx, network, address, cfg.socket())
 	if err != nil {
 		return nil, err
 	}

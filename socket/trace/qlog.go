@@ -180,7 +180,7 @@ func (q *qlogEncoder) append(b []byte, e *Event) []byte {
 			}
 		}
 	}
-	if e.Kind == ConnectionClosed {
+	if e.last() {
 		delete(q.known, e.Conn)
 	}
 	return append(o.b, "}}\n"...)

@@ -309,7 +309,9 @@ func (c *Conn) HandleTimeout(now time.Duration) {
 		}
 		return
 	case StateClosing:
-		if now >= c.end.deadline {
+		// A CLOSE that waits to be sent, as the answer to the peer's does,
+		// ends the connection itself as it leaves.
+		if !c.end.send && now >= c.end.deadline {
 			c.setState(StateDone)
 		}
 		return
@@ -365,14 +367,15 @@ func (c *Conn) setState(s State) {
 	if s == c.state {
 		return
 	}
+	closes := s >= StateClosing && c.state < StateClosing
 	c.state = s
 	if t := c.cfg.Trace; t != nil && t.State != nil {
 		t.State(c.now, s)
 	}
+	if t := c.cfg.Trace; closes && t != nil && t.Closed != nil {
+		t.Closed(c.now, c.err)
+	}
 	if s == StateDone {
-		if t := c.cfg.Trace; t != nil && t.Closed != nil {
-			t.Closed(c.now, c.err)
-		}
 		c.lim.set(c.now, LimitApp, &c.stats)
 		// What was received stays readable; the rest is let go.
 		c.send.ring = ring{}

@@ -48,7 +48,8 @@ type Trace struct {
 	MTU func(now time.Duration, size int)
 	// State: the connection's state changed.
 	State func(now time.Duration, s State)
-	// Closed: the connection is over, with err as [Conn.Err] has it.
+	// Closed: this end or the peer has closed the connection, or it is given up,
+	// with err as [Conn.Err] has it. Packets may follow, until [StateDone].
 	Closed func(now time.Duration, err error)
 }
 
