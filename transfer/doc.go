@@ -115,8 +115,9 @@
 //	                  digest (status 0; 2: only the digest was asked for) or b why (1: failed)
 //	 8 receipts       records: v entry, status (1 byte: 0 done, 2 had it, 3 digests differ:
 //	                  32 bytes of digest; 1 failed, 4 refused, 5 has holes: b why)
-//	 9 finish         the sender has sent all that was asked for
-//	10 done           the receiver has finished
+//	 9 finish         the sender has sent all that was asked for; text: what limited
+//	                  it, at most 64 bytes, if both set feature bit 4 (value 16)
+//	10 done           the receiver has finished; text: what limited the transfer, as 9
 //	11 error          code (1 byte), text: the end of the transfer
 //	12 ping           nothing; sent when nothing else was for a quarter of the timeout
 //	13 packed         as data, with the content's length (4 bytes) after the offset
@@ -126,7 +127,7 @@
 //	                  the beginning of a hash group to the end of one or of the file,
 //	                  at most 64 MiB; this and kind 4 if both set bit 3 (value 8)
 //	15 datagrams      v how many were sent (before finish) or came (before done); an end
-//	                  that sets feature bit 4 (value 16) talks only to one that does too
+//	                  that sets feature bit 5 (value 32) talks only to one that does too
 //
 // A datagram of content is entry (4 bytes), offset (8 bytes), content; package
 // pairing seals it.

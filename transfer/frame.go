@@ -64,6 +64,10 @@ func readFrameHeader(r io.Reader) (frameType, int, error) {
 	if _, err := io.ReadFull(r, h[:]); err != nil {
 		return 0, 0, err
 	}
+	return parseFrameHeader(h)
+}
+
+func parseFrameHeader(h [frameHeader]byte) (frameType, int, error) {
 	t, n := frameType(h[0]), binary.BigEndian.Uint32(h[1:])
 	limit := uint32(maxControl)
 	if t == frameData || t == framePacked {

@@ -40,6 +40,8 @@ const (
 	// featureHoles: the manifest may tell of sparse files, and hole frames stand
 	// for their holes.
 	featureHoles
+	// featureLimit: the finish and done frames tell what limited the transfer.
+	featureLimit
 	// featureDatagrams: content goes as datagrams beside the stream.
 	featureDatagrams
 )
@@ -77,6 +79,17 @@ func decodeHello(p []byte) (hello, error) {
 		return hello{}, protocolErrorf("hello with the role %d", h.Role)
 	}
 	return h, nil
+}
+
+// suits tells why these two cannot have a transfer.
+func (h hello) suits(theirs hello) error {
+	if _, err := agree(h, theirs); err != nil {
+		return err
+	}
+	if theirs.Role == h.Role {
+		return &RefusedError{Reason: fmt.Sprintf("both ends are the %v", h.Role)}
+	}
+	return nil
 }
 
 // agree is the version that both ends speak.

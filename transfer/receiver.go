@@ -57,6 +57,9 @@ type ReceiveOptions struct {
 	// AllowMissing delivers files under their final names even if datagrams of
 	// them were lost, with zeros in the holes, and without error.
 	AllowMissing bool
+	// Limiter is asked when all has landed what limited the transfer; sender is
+	// what the sender thinks, and may be empty. The sender is told the result.
+	Limiter func(w Waited, sender string) string
 	// Trace is told what happens; it may be nil.
 	Trace *Trace
 
@@ -77,7 +80,7 @@ func Receive(ctx context.Context, conn net.Conn, o ReceiveOptions) (Result, erro
 	if o.Trace == nil {
 		o.Trace = &Trace{}
 	}
-	ours := hello{Min: minVersion, Max: maxVersion, Role: roleReceiver, Features: featureRanges | featurePacked}
+	ours := hello{Min: minVersion, Max: maxVersion, Role: roleReceiver, Features: featureRanges | featurePacked | featureLimit}
 	if o.Output != nil {
 		ours.Features |= featureSequential
 	} else {
@@ -114,7 +117,7 @@ func Receive(ctx context.Context, conn net.Conn, o ReceiveOptions) (Result, erro
 	memory := newReceiveMemory(a.possible())
 	var earlier Result
 	for {
-		r := &receiver{o: o, link: now.link, trace: o.Trace, memory: memory, attempts: a, files: map[int]*incoming{}}
+		r := &receiver{o: o, limits: now.theirs.Features&featureLimit != 0, link: now.link, trace: o.Trace, memory: memory, attempts: a, files: map[int]*incoming{}}
 		r.resumed = a.hello().Session == now.theirs.Session
 		a.setSession(now.theirs.Session)
 		err := r.run(ctx)
@@ -157,6 +160,8 @@ type receiver struct {
 
 	memory   *receiveMemory
 	attempts *attempts
+	limits   bool      // the sender takes part in telling what limited the transfer
+	theirs   string    // what it said
 	resumed  bool      // the sender has listed its files before
 	listing  hash.Hash // of the manifest
 
@@ -456,7 +461,10 @@ func (r *receiver) finish() error {
 			return err
 		}
 	}
-	if err := r.link.frame(frameDone, nil); err != nil {
+	if r.o.Limiter != nil {
+		r.result.Limiter = r.o.Limiter(r.result.Waited, r.theirs)
+	}
+	if err := r.link.frame(frameDone, limitPayload(r.limits, r.result.Limiter)); err != nil {
 		return err
 	}
 	if r.damaged != nil {

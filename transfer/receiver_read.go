@@ -88,10 +88,14 @@ func (r *receiver) read(ctx context.Context, in *intake, p *pieces) (ended bool,
 		case frameData, framePacked:
 			err = r.readData(in, t, n, p)
 		case frameFinish:
-			if n == 0 && r.agreed.Load() {
-				return true, nil
+			if !limitAllowed(r.limits, n) || !r.agreed.Load() {
+				return true, protocolErrorf("an unexpected %v frame", t)
 			}
-			err = protocolErrorf("an unexpected %v frame", t)
+			b, err := in.link.payload(n)
+			if err == nil {
+				r.theirs = limitText(b)
+			}
+			return true, err
 		default:
 			err = r.readControl(ctx, in, t, n, p)
 		}

@@ -34,6 +34,9 @@ type SendOptions struct {
 	Datagrams Datagrams
 	// AllowMissing: files that arrived with holes are no error.
 	AllowMissing bool
+	// Limiter is asked when the last byte has been written what limited this end;
+	// the receiver is told, and Result.Limiter has what both ends make of it.
+	Limiter func(Waited) string
 	// Trace is told what happens; it may be nil.
 	Trace *Trace
 }
@@ -48,7 +51,7 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 	if o.Trace == nil {
 		o.Trace = &Trace{}
 	}
-	ours := hello{Min: minVersion, Max: maxVersion, Role: roleSender, Features: featureRanges | featureHoles}
+	ours := hello{Min: minVersion, Max: maxVersion, Role: roleSender, Features: featureRanges | featureHoles | featureLimit}
 	if src.sequential() {
 		ours.Features |= featureSequential
 	}
@@ -81,13 +84,16 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 	memory := &sendMemory{ends: map[int]sentFile{}, keep: a.possible()}
 	var earlier Result
 	for {
-		s := &sender{src: src, compress: o.Compress, link: now.link, trace: o.Trace, memory: memory, attempts: a, wanted: map[int]bool{}, settled: map[int]bool{}, sent: map[int]fileEnd{}}
+		s := &sender{src: src, compress: o.Compress, limiter: o.Limiter, limits: now.theirs.Features&featureLimit != 0, link: now.link, trace: o.Trace, memory: memory, attempts: a, wanted: map[int]bool{}, settled: map[int]bool{}, sent: map[int]fileEnd{}}
 		if o.Datagrams != nil {
 			s.datagrams, s.allowMissing = &datagramSender{d: o.Datagrams}, o.AllowMissing
 		}
 		err := s.run(ctx, now.theirs)
 		progress := s.result.Moved > 0 || s.result.Files > 0
 		s.result.carry(earlier)
+		if lost(err) && !errors.Is(err, errReplaced) && s.accounted() == accountedAll {
+			err = s.finish() // only the farewell got lost
+		}
 		if lost(err) && ctx.Err() == nil && a.possible() {
 			if o.Trace.Lost != nil {
 				o.Trace.Lost(err)
@@ -99,6 +105,10 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 				}
 				continue
 			}
+		}
+		if lost(err) && ctx.Err() == nil && s.accounted() == accountedFiles {
+			s.warn("", errUnconfirmed)
+			err = s.finish()
 		}
 		s.result.Elapsed = time.Since(start)
 		s.result.Left = len(s.wanted)
@@ -118,6 +128,8 @@ type sender struct {
 	trace    *Trace
 	feeder   *feeder
 	compress bool
+	limiter  func(Waited) string
+	limits   bool // the peer takes part in telling what limited the transfer
 
 	datagrams    *datagramSender // nil: content goes on the stream
 	allowMissing bool
@@ -138,6 +150,31 @@ type sender struct {
 	failure string
 	hole    string // the first file with holes
 	start   time.Time
+	decided bool // the peer has decided on every entry
+	said    bool // the peer was told that all has been sent
+}
+
+// What a connection that is lost leaves open.
+const (
+	accountedNot   = iota // receipts are missing
+	accountedFiles        // all are here, and yet the peer may have had directories to finish
+	accountedAll
+)
+
+var errUnconfirmed = errors.New("the receiver left before it said that the directories have their modes and times; every file is verified")
+
+// accounted tells how much of the transfer is certain without the peer's last
+// word. Links are made after all files, so with them it is needed.
+func (s *sender) accounted() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.decided || !s.said || s.totals.Links > 0 || s.owed() {
+		return accountedNot
+	}
+	if s.totals.Dirs > 0 {
+		return accountedFiles
+	}
+	return accountedAll
 }
 
 func (s *sender) run(ctx context.Context, theirs hello) error {
@@ -323,7 +360,15 @@ func (s *sender) sendContent(ctx context.Context, producers int) error {
 			return err
 		}
 	}
-	return s.link.frame(frameFinish, nil)
+	s.mu.Lock()
+	s.said = true
+	waited := s.result.Waited
+	s.mu.Unlock()
+	text := ""
+	if s.limiter != nil {
+		text = s.limiter(waited)
+	}
+	return s.link.frame(frameFinish, limitPayload(s.limits, text))
 }
 
 // emit writes a producer's buffer.
@@ -364,7 +409,7 @@ func (s *sender) emit(ctx context.Context, b batch) error {
 
 // receive reads what the peer says until it is done.
 func (s *sender) receive() error {
-	decided := false
+	decided := false // as s.decided, which others read
 	for {
 		t, n, err := s.link.next()
 		if err != nil {
@@ -380,6 +425,7 @@ func (s *sender) receive() error {
 		case t == frameDecisionsEnd && !decided && n == 0:
 			decided = true
 			s.mu.Lock()
+			s.decided = true
 			s.result.Waited.Peer = time.Since(s.start)
 			if s.trace.Accepted != nil {
 				s.trace.Accepted(s.asked)
@@ -395,7 +441,8 @@ func (s *sender) receive() error {
 				s.result.DatagramsLost = s.result.DatagramsSent - min(came, s.result.DatagramsSent)
 				s.mu.Unlock()
 			}
-		case t == frameDone && decided && n == 0:
+		case t == frameDone && decided && limitAllowed(s.limits, n):
+			s.result.Limiter = limitText(p)
 			return s.finish()
 		default:
 			err = protocolErrorf("an unexpected %v frame", t)
@@ -535,10 +582,8 @@ func (s *sender) fail(e *Entry, why error, text string) {
 func (s *sender) finish() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, send := range s.wanted {
-		if send {
-			return protocolErrorf("it is done, but owes receipts")
-		}
+	if s.owed() {
+		return protocolErrorf("it is done, but owes receipts")
 	}
 	if s.result.Refused > 0 {
 		return &RefusedError{Reason: s.failure, Err: ErrExists}
@@ -550,4 +595,14 @@ func (s *sender) finish() error {
 		return &MissingError{Files: s.result.Holes, First: s.hole}
 	}
 	return nil
+}
+
+// owed reports whether the peer has yet to tell what became of a file; s.mu is held.
+func (s *sender) owed() bool {
+	for _, send := range s.wanted {
+		if send {
+			return true
+		}
+	}
+	return false
 }

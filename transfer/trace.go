@@ -80,6 +80,7 @@ type Result struct {
 	Refused int           // of them, those that the receiver's policy refused
 	Elapsed time.Duration // from the handshake to the receipt
 	Waited  Waited        //
+	Limiter string        // what limited it, as both ends have agreed; empty if they have not
 	Left    int           // files still to send when it ended early
 
 	// Of content that is sent as datagrams.

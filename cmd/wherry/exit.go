@@ -128,7 +128,7 @@ var failureRules = []rule{
 	{as[*transfer.EntryError], exitRefused, "refused", "the receiver takes only names and links that stay inside its --dir"},
 	{as[*transfer.RefusedError], exitRefused, "refused", ""},
 	{is(socket.ErrUnknownHost), exitNetwork, "unknown-host", "check the name in --to or --from, or give an address"},
-	{is(socket.ErrRefused), exitNetwork, "connection-refused", "is the other end listening on that port? Start it first, with --listen"},
+	{is(socket.ErrRefused), exitNetwork, "connection-refused", "is the other end listening on that port? Start it first, with --listen; --udp goes with both ends or with neither"},
 	{is(socket.ErrTimeout), exitNetwork, "timeout", "a firewall may drop the packets; --timeout changes how long to wait"},
 	{is(socket.ErrUnreachable), exitNetwork, "unreachable", "there is no route to that address from here"},
 	{is(socket.ErrNameServer), exitNetwork, "name-server", "is a name server set up here? An IP address needs none"},

@@ -132,6 +132,13 @@ func (m *meeting) one(ctx context.Context) (*encounter, error) {
 	if err != nil {
 		return nil, err
 	}
+	if m.plain { // a code keeps strangers out by itself
+		side := transfer.Sending
+		if m.role == pairing.Receiver {
+			side = transfer.Receiving
+		}
+		ln = newGreeter(ctx, ln, side, func(peer net.Addr, err error) { m.p.Warn(peer.String(), strayWarning(err)) })
+	}
 	conn, err := ln.AcceptContext(ctx)
 	if err != nil {
 		ln.Close()

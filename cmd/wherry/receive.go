@@ -102,6 +102,9 @@ func receiveOne(ctx context.Context, s *session, conn net.Conn, o transfer.Recei
 		conn.Close()
 		return s.done(transfer.Result{}, err)
 	}
+	o.Limiter = func(w transfer.Waited, sender string) string {
+		return bothLimiters(sender, s.measure.limiter(false, w))
+	}
 	result, err := transfer.Receive(ctx, conn, o)
 	if errors.Is(err, transfer.ErrContinued) {
 		return nil // the transfer that it continues has it, and will tell

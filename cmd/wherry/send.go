@@ -95,6 +95,10 @@ func send(c *cli.Context, io stdio) error {
 			return s.done(transfer.Result{}, err)
 		}
 		o.AllowMissing = c.Bool("allow-missing")
+		o.Limiter = func(w transfer.Waited) string {
+			s.measure.stop() // now: what the kernel counts from here on is waiting for receipts
+			return s.measure.limiter(true, w)
+		}
 		result, err := transfer.Send(c.Context, conn, src, o)
 		return s.done(result, err)
 	}

@@ -193,7 +193,10 @@ func (s *session) done(r transfer.Result, err error) error {
 		s.p.failed(s.peer, s.tag, classify(err))
 		return &shownError{err}
 	}
-	limiter := s.measure.limiter(s.role == "send", r.Waited)
+	limiter := r.Limiter
+	if limiter == "" {
+		limiter = s.measure.limiter(s.role == "send", r.Waited)
+	}
 	m := s.measure
 	sent, lost, retransmits := m.packets()
 	path := s.path(r, &sent, &lost)
