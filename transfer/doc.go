@@ -69,6 +69,24 @@
 // Files that are there already with the same size are compared by digest and not
 // sent if they are equal; what happens to others is [Overwrite]'s choice.
 //
+// # Content that is sent once
+//
+// With [SendOptions].Datagrams and [ReceiveOptions].Datagrams content goes as
+// datagrams beside the connection, each at most once, and is written where it
+// belongs as it comes; what must not be lost (the list, decisions, digests,
+// receipts) stays on the stream. A file's end follows its last datagram. When it
+// has come, and no datagram waits, and none has come for half a second, what is
+// missing is missing: Trace.Missing tells the ranges. Of a file that is whole the
+// content is read back and its digest compared, as of any other.
+//
+// A file with holes stays where it was collected, as NAME.wherry-part, and both
+// ends return a [*MissingError]. Of one of 4 MiB and more the journal notes the
+// groups that are whole, so that a later transfer, by datagrams or not, brings
+// only the others; a smaller one is sent anew. With AllowMissing it gets its name,
+// mode and time, zeros stand in the holes, and that is no error.
+//
+// A lost connection ends such a transfer. Files of unknown size cannot be sent so.
+//
 // # The protocol
 //
 // Both ends speak at once, so the opening costs one round trip:
@@ -97,7 +115,7 @@
 //	 7 end            v entry, status (1 byte), v size, v bytes sent, then 32 bytes of
 //	                  digest (status 0; 2: only the digest was asked for) or b why (1: failed)
 //	 8 receipts       records: v entry, status (1 byte: 0 done, 2 had it, 3 digests differ:
-//	                  32 bytes of digest; 1 failed, 4 refused: b why)
+//	                  32 bytes of digest; 1 failed, 4 refused, 5 has holes: b why)
 //	 9 finish         the sender has sent all that was asked for; on the first connection
 //	                  how many streams there were (1 byte), and text: what limited it,
 //	                  at most 64 bytes, if both set feature bit 4 (value 16); empty if
@@ -112,6 +130,11 @@
 //	14 hole           entry (4 bytes), offset (8 bytes), length (8 bytes): zeros, from
 //	                  the beginning of a hash group to the end of one or of the file,
 //	                  at most 64 MiB; this and kind 4 if both set bit 3 (value 8)
+//	15 datagrams      v how many were sent (before finish) or came (before done); an end
+//	                  that sets feature bit 6 (value 64) talks only to one that does too
+//
+// A datagram of content is entry (4 bytes), offset (8 bytes), content; package
+// pairing seals it.
 //
 // The sender streams its manifest; the receiver decides on entries as they come,
 // or on all of them after a person has accepted ([ReceiveOptions].Accept). Content

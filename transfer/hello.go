@@ -44,6 +44,8 @@ const (
 	featureLimit
 	// featureStream: this connection is a further one of a transfer.
 	featureStream
+	// featureDatagrams: content goes as datagrams beside the stream.
+	featureDatagrams
 )
 
 // A sessionID names a transfer across its connections.

@@ -241,10 +241,17 @@ func (r *receiver) want(i int, e *Entry, o Overwrite, out *decisions) error {
 		return err
 	}
 	in := newIncoming(i, e, t)
+	in.lossy = r.lossy != nil
+	if in.lossy && e.Size < 0 {
+		return &RefusedError{Reason: "a file of unknown size cannot come as datagrams"}
+	}
 	in.had = maps.Clone(have)
 	in.came.more = len(have)
 	for g := range have {
 		in.resumed += min(treehash.GroupSize, e.Size-g*treehash.GroupSize)
+		if in.lossy {
+			in.here.add(Range{g * treehash.GroupSize, min((g+1)*treehash.GroupSize, e.Size)})
+		}
 	}
 	r.mu.Lock()
 	r.files[i] = in

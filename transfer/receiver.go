@@ -53,6 +53,13 @@ type ReceiveOptions struct {
 	// through Join, or by a call of Receive with the same Sessions, which then
 	// returns ErrContinued.
 	Sessions *Sessions
+	// Datagrams, if not nil, are what the sender's content comes in, and the
+	// connection ends the transfer when it is lost: Redial and Sessions are not
+	// used.
+	Datagrams Datagrams
+	// AllowMissing delivers files under their final names even if datagrams of
+	// them were lost, with zeros in the holes, and without error.
+	AllowMissing bool
 	// Limiter is asked when all has landed what limited the transfer; sender is
 	// what the sender thinks, and may be empty. The sender is told the result.
 	Limiter func(w Waited, sender string) string
@@ -83,6 +90,14 @@ func Receive(ctx context.Context, conn net.Conn, o ReceiveOptions) (Result, erro
 		ours.Features |= featureHoles
 	}
 	ours.extended, ours.Streams = true, min(o.Streams, MaxStreams)
+	if o.Datagrams != nil && o.Output != nil {
+		conn.Close()
+		return Result{}, errors.New("receive: content that comes as datagrams cannot go to a stream")
+	}
+	if o.Datagrams != nil {
+		ours.Features = ours.Features&^(featurePacked|featureHoles) | featureDatagrams
+		o.Redial, o.Sessions, ours.Streams = nil, nil, 1
+	}
 	a := newAttempts(ours, o.Timeout, o.Redial, o.Sessions)
 	now, err := a.open(ctx, conn)
 	if err != nil {
@@ -99,6 +114,11 @@ func Receive(ctx context.Context, conn net.Conn, o ReceiveOptions) (Result, erro
 			return Result{}, ErrContinued
 		}
 		defer o.Sessions.drop(a)
+	}
+	if o.Datagrams != nil && now.theirs.Features&featureDatagrams == 0 {
+		err := protocolErrorf("it sends no datagrams")
+		now.link.goodbye(err)
+		return Result{}, err
 	}
 	start := time.Now()
 	if o.Trace.Connected != nil {
@@ -165,6 +185,8 @@ type receiver struct {
 	finished chan struct{} // one for each that was read to its end
 	dial     func()        // opens them; nil if this end does not
 
+	lossy *datagramReceiver // nil: content comes on the stream
+
 	mu      sync.Mutex // guards what follows, and keeps calls of trace apart
 	entries entryList
 	totals  Totals
@@ -172,6 +194,7 @@ type receiver struct {
 	asked   Totals
 	result  Result
 	failure string
+	hole    string       // the first file with holes
 	damaged *VerifyError // the first file that arrived with another digest
 	start   time.Time
 }
@@ -212,6 +235,9 @@ func (r *receiver) run(ctx context.Context, first opened) error {
 		r.landing = r.o.wrap(r.landing)
 	}
 	defer r.landing.close()
+	if r.o.Datagrams != nil {
+		r.lossy = newDatagramReceiver(r, r.o.Datagrams)
+	}
 
 	var wg, landers sync.WaitGroup
 	task := func(wg *sync.WaitGroup, f func() error) {
@@ -239,10 +265,20 @@ func (r *receiver) run(ctx context.Context, first opened) error {
 	for range workers {
 		task(&landers, func() error { return r.take(ctx, in) })
 	}
+	if r.lossy != nil {
+		task(&wg, func() error { return r.lossy.run(ctx) })
+		task(&wg, func() error { return r.lossy.settle(ctx) })
+	}
 	committed := make(chan struct{})
 	task(&wg, func() error { defer close(committed); return r.commitFiles(ctx) })
 
 	landers.Wait()
+	if r.lossy != nil {
+		if in.err != nil {
+			cancel(in.err)
+		}
+		r.lossy.drain(ctx)
+	}
 	err := in.err
 	if err == nil {
 		err = r.awaitStreams(ctx, in.streams)
@@ -290,6 +326,9 @@ func (r *receiver) landItem(it item) error {
 	var complete bool
 	if it.end != nil {
 		complete, err = in.ended(*it.end)
+		if err == nil && in.lossy {
+			r.lossy.ended(in)
+		}
 	} else {
 		r.moved(in, it.piece)
 		complete, err = in.piece(it.piece, it.content, r.o.MaxSize)
@@ -323,6 +362,9 @@ type finished struct {
 	status byte
 	digest treehash.Digest
 	text   string
+
+	holes   []Range // of a file that came as datagrams
+	deliver bool    // with holes, under its final name
 }
 
 // maxCommit is how many finished files are made durable together: each holds a
@@ -417,6 +459,18 @@ func (r *receiver) count(f finished) {
 		f.text = (&VerifyError{e.Path}).Error()
 	case statusRefused:
 		r.result.Refused++
+	case statusHoles:
+		r.result.Holes++
+		if r.hole == "" {
+			r.hole = quoteMissing(e, f.text)
+		}
+		for _, h := range f.holes {
+			r.result.Missing += h.End - h.Start
+		}
+		if r.trace.Warning != nil {
+			r.trace.Warning(e.Path, errors.New(f.text))
+		}
+		return
 	}
 	r.result.Failed++
 	if r.failure == "" {
@@ -443,6 +497,11 @@ func (r *receiver) finish() error {
 	if err := r.landing.finish(entries, r.o.Overwrite); err != nil {
 		return err
 	}
+	if r.lossy != nil {
+		if err := r.link.frame(frameDatagrams, encodeCount(r.lossy.came)); err != nil {
+			return err
+		}
+	}
 	if r.o.Limiter != nil {
 		r.result.Limiter = r.o.Limiter(r.result.Waited, r.theirs)
 	}
@@ -457,6 +516,9 @@ func (r *receiver) finish() error {
 	}
 	if r.result.Failed > 0 {
 		return &IncompleteError{Failed: r.result.Failed, First: r.failure}
+	}
+	if r.result.Holes > 0 && !r.o.AllowMissing {
+		return &MissingError{Files: r.result.Holes, First: r.hole}
 	}
 	return nil
 }

@@ -227,6 +227,13 @@ func (r *receiver) readControl(ctx context.Context, in *intake, t frameType, n i
 			return protocolErrorf("a digest that was not asked for")
 		}
 		return send(planned{compared: &end})
+	case t == frameDatagrams && r.lossy != nil:
+		count, err := decodeCount(b)
+		if err != nil {
+			return err
+		}
+		r.o.Datagrams.ExpectDatagrams(count)
+		return nil
 	case t == frameHole:
 		h, err := decodeHole(b)
 		if err != nil {

@@ -34,6 +34,12 @@ type SendOptions struct {
 	// Compress compresses content with zstd where a sample shows that it pays,
 	// if the receiver can take it.
 	Compress bool
+	// Datagrams, if not nil, are what content is sent in, once; the receiver
+	// must have them too. A lost connection then ends the transfer: Redial and
+	// Sessions are not used, nor is Compress.
+	Datagrams Datagrams
+	// AllowMissing: files that arrived with holes are no error.
+	AllowMissing bool
 	// Limiter is asked when the last byte has been written what limited this end;
 	// the receiver is told, and Result.Limiter has what both ends make of it.
 	Limiter func(Waited) string
@@ -55,10 +61,14 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 	if src.sequential() {
 		ours.Features |= featureSequential
 	}
-	if o.Compress {
+	if o.Compress && o.Datagrams == nil {
 		ours.Features |= featurePacked
 	}
 	ours.extended, ours.Streams = true, min(o.Streams, MaxStreams)
+	if o.Datagrams != nil {
+		ours.Features = ours.Features&^featureHoles | featureDatagrams
+		o.Redial, o.Sessions, ours.Streams = nil, nil, 1
+	}
 	_, _ = rand.Read(ours.Session[:])
 	a := newAttempts(ours, o.Timeout, o.Redial, o.Sessions)
 	if o.Sessions != nil {
@@ -72,6 +82,11 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 	if now.theirs.Features&featureStream != 0 {
 		return Result{}, o.Sessions.adopt(now)
 	}
+	if o.Datagrams != nil && now.theirs.Features&featureDatagrams == 0 {
+		err := protocolErrorf("it takes no datagrams")
+		now.link.goodbye(err)
+		return Result{}, err
+	}
 	start := time.Now()
 	if o.Trace.Connected != nil {
 		o.Trace.Connected(now.link.conn.RemoteAddr().String())
@@ -80,6 +95,9 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 	var earlier Result
 	for {
 		s := &sender{src: src, compress: o.Compress, limiter: o.Limiter, limits: now.theirs.Features&featureLimit != 0, link: now.link, trace: o.Trace, memory: memory, attempts: a, wanted: map[int]bool{}, settled: map[int]bool{}, sent: map[int]fileEnd{}}
+		if o.Datagrams != nil {
+			s.datagrams, s.allowMissing = &datagramSender{d: o.Datagrams}, o.AllowMissing
+		}
 		err := s.run(ctx, now)
 		progress := s.result.Moved > 0 || s.result.Files > 0
 		s.result.carry(earlier)
@@ -123,6 +141,9 @@ type sender struct {
 	limiter  func(Waited) string
 	limits   bool // the peer takes part in telling what limited the transfer
 
+	datagrams    *datagramSender // nil: content goes on the stream
+	allowMissing bool
+
 	memory   *sendMemory
 	attempts *attempts
 
@@ -139,6 +160,7 @@ type sender struct {
 	asked   Totals
 	result  Result
 	failure string
+	hole    string // the first file with holes
 	start   time.Time
 	decided bool // the peer has decided on every entry
 	said    bool // the peer was told that all has been sent
@@ -178,8 +200,8 @@ func (s *sender) run(ctx context.Context, first opened) error {
 	s.start = time.Now()
 	s.result.Peer = s.link.conn.RemoteAddr().String()
 	producers := min(4, runtime.GOMAXPROCS(0)+1)
-	if theirs.Features&featureSequential != 0 {
-		producers = 1
+	if theirs.Features&featureSequential != 0 || s.datagrams != nil {
+		producers = 1 // the same datagrams in every run
 	}
 	s.feeder = newFeeder(s.src)
 	s.feeder.emit = s.emit
@@ -352,6 +374,14 @@ func (s *sender) sendContent(ctx context.Context, producers int) error {
 	if err := s.feeder.run(ctx, producers); err != nil {
 		return err
 	}
+	if s.datagrams != nil {
+		s.mu.Lock()
+		s.result.DatagramsSent = s.datagrams.sent
+		s.mu.Unlock()
+		if err := s.datagrams.finish(s.link); err != nil {
+			return err
+		}
+	}
 	s.mu.Lock()
 	s.said = true
 	waited := s.result.Waited
@@ -372,7 +402,12 @@ func (s *sender) emit(ctx context.Context, b batch) error {
 		return nil
 	}
 	begun := time.Now()
-	err := t.link.write(b.frames)
+	var err error
+	if s.datagrams != nil {
+		err = s.datagrams.write(ctx, s.link, b.frames)
+	} else {
+		err = t.link.write(b.frames)
+	}
 	if err != nil {
 		return err // and nobody else gets a turn
 	}
@@ -426,6 +461,13 @@ func (s *sender) receive() error {
 			s.feeder.close()
 		case t == frameReceipts:
 			err = decodeReceipts(p, s.receipt)
+		case t == frameDatagrams && s.datagrams != nil:
+			var came uint64
+			if came, err = decodeCount(p); err == nil {
+				s.mu.Lock()
+				s.result.DatagramsLost = s.result.DatagramsSent - min(came, s.result.DatagramsSent)
+				s.mu.Unlock()
+			}
 		case t == frameDone && decided && limitAllowed(s.limits, n):
 			s.result.Limiter = limitText(p)
 			return s.finish()
@@ -529,6 +571,16 @@ func (s *sender) receipt(r receipt) error {
 			f.told = true
 			s.memory.ends[r.Entry] = f
 		}
+	case statusHoles:
+		if s.datagrams == nil {
+			return protocolErrorf("a receipt with holes for what went on the stream")
+		}
+		if s.result.Holes++; s.hole == "" {
+			s.hole = quoteMissing(e, r.Text)
+		}
+		if s.trace.Warning != nil {
+			s.trace.Warning(e.Path, errors.New(r.Text))
+		}
 	case statusMissing:
 		return &VerifyError{Path: e.Path}
 	case statusRefused:
@@ -565,6 +617,9 @@ func (s *sender) finish() error {
 	}
 	if s.result.Failed > 0 {
 		return &IncompleteError{Failed: s.result.Failed, First: s.failure}
+	}
+	if s.result.Holes > 0 && !s.allowMissing {
+		return &MissingError{Files: s.result.Holes, First: s.hole}
 	}
 	return nil
 }
