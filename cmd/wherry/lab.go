@@ -11,6 +11,7 @@ func labCommand(io stdio) *cli.Command {
 			labOnCommand(),
 			labInsideCommand(),
 			labDNSCommand(io),
+			labDissectorCommand(io),
 		},
 	}
 }
