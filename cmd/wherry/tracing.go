@@ -92,7 +92,7 @@ func (m *meeting) record(c *cli.Context, command string) error {
 		}
 	}
 	if m.udp != nil && (m.rec.log != nil || m.rec.pcap != nil) {
-		m.udp.Trace = m.rec.udp(c, m.udp.Socket.Impair != nil)
+		m.udp.Trace = m.recordUDP()
 	}
 	return nil
 }
@@ -108,20 +108,24 @@ func (r *recorder) create(flag, name string) (*os.File, error) {
 	return f, nil
 }
 
-// udp is what reliable UDP tells.
-func (r *recorder) udp(c *cli.Context, impaired bool) *rudp.Trace {
-	protocol := c.String("arq")
-	if name := c.String("congestion"); name != "" {
-		protocol = name
+// recordUDP is what reliable UDP tells.
+func (m *meeting) recordUDP() *rudp.Trace {
+	// An end that listens and was told no protocol follows the other.
+	protocol := ""
+	switch e := &m.udp.Engine; {
+	case e.ARQ == arq.ModelARQ, e.ARQ == arq.ARQDefault && m.dial != "":
+		protocol = e.Congestion.String()
+	case e.ARQ != arq.ARQDefault:
+		protocol = e.ARQ.String()
 	}
-	log, pcap := r.log, r.pcap
+	log, pcap := m.rec.log, m.rec.pcap
 	t := &rudp.Trace{}
 	if log != nil {
 		t.Conn = func(epoch time.Time, local, remote netip.AddrPort) *arq.Trace {
 			return log.UDP(trace.UDPConn{Epoch: log.Elapsed(epoch), Local: local, Remote: remote, Protocol: protocol})
 		}
 	}
-	if pcap == nil && !impaired {
+	if pcap == nil && m.udp.Socket.Impair == nil {
 		return t
 	}
 	t.Datagram = func(d rudp.Datagram) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/wherry-net/wherry/socket/rudp/arq"
@@ -15,7 +16,8 @@ type UDPConn struct {
 	// Epoch is the engine's time zero, as the trace counts times.
 	Epoch         time.Duration
 	Local, Remote netip.AddrPort
-	// Protocol is what it speaks and how it controls congestion: "model".
+	// Protocol is the retransmission protocol, or of the model its congestion
+	// control, as "go-back-n" or "cubic"; empty if it is not known yet.
 	Protocol string
 }
 
@@ -56,7 +58,7 @@ type udpTrace struct {
 func (l *Log) UDP(c UDPConn) *arq.Trace {
 	u := &udpTrace{l: l, conn: l.NewConn(), epoch: c.Epoch, peer: c.Remote, ring: make([]flight, 256)}
 	l.peers.Store(c.Remote, u.conn)
-	u.e = Event{Kind: ConnectionStarted, Type: "udp " + c.Protocol, Reason: c.Local.String() + " " + c.Remote.String()}
+	u.e = Event{Kind: ConnectionStarted, Type: strings.TrimSpace("udp " + c.Protocol), Reason: c.Local.String() + " " + c.Remote.String()}
 	u.add(0)
 	return &arq.Trace{
 		PacketSent: u.packetSent, PacketReceived: u.packetReceived, PacketDropped: u.packetDropped,
