@@ -31,6 +31,8 @@ type recorder struct {
 	log   *trace.Log
 	pcap  *capture.Writer
 	files []*os.File
+	names [2]string // of the trace and the capture
+	p     *printer
 }
 
 // checkRecording finds mistakes in --trace and --pcap before anything is
@@ -58,6 +60,7 @@ func checkRecording(c *cli.Context) error {
 // it. It is called last, when nothing but the network can fail any more, and
 // leaves no file where it fails.
 func (m *meeting) record(c *cli.Context, command string) error {
+	m.rec.names, m.rec.p = [2]string{c.String("trace"), c.String("pcap")}, m.p
 	warn := func(name, what string) func(error) {
 		return func(err error) { m.p.Warn(name, "the "+what+" ends here: "+oneLine(err)) }
 	}
@@ -162,12 +165,12 @@ func fateComment(d *netem.Decision) string {
 
 // close ends the recording. It is called when all connections are.
 func (r *recorder) close() {
-	// The warnings were given when writing failed.
-	if r.log != nil {
-		_ = r.log.Close()
+	// Of writing that failed a warning was given.
+	if r.log != nil && r.log.Close() == nil && r.log.Missed() > 0 {
+		r.p.Warn(r.names[0], fmt.Sprintf("%d events are missing from the trace: the disk did not keep up", r.log.Missed()))
 	}
-	if r.pcap != nil {
-		_ = r.pcap.Close()
+	if r.pcap != nil && r.pcap.Close() == nil && r.pcap.Dropped() > 0 {
+		r.p.Warn(r.names[1], fmt.Sprintf("%d packets are missing from the capture: the disk did not keep up", r.pcap.Dropped()))
 	}
 	for _, f := range r.files {
 		_ = f.Close()

@@ -51,6 +51,9 @@ func TestBounded(t *testing.T) {
 		}
 		taken++
 	}
+	if int64(missed) != l.Missed() {
+		t.Errorf("Missed tells %d, the trace %d", l.Missed(), missed)
+	}
 	if taken == 0 || missed == 0 || taken+missed != n {
 		t.Fatalf("%d events in the trace, which misses %d, of %d", taken, missed, n)
 	}

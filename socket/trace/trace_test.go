@@ -476,7 +476,7 @@ func FuzzRoundTrip(f *testing.F) {
 func FuzzRead(f *testing.F) {
 	for _, format := range []trace.Format{trace.CSV, trace.Qlog} {
 		file, _ := simulate(f, format, 1, 20000)
-		f.Add(file[:min(len(file), 8<<10)])
+		f.Add(file[:min(len(file), 2<<10)])
 	}
 	f.Add([]byte("\x1e{}\n"))
 	f.Add([]byte("time,event,ranges\n1,packets_acked,0-9223372036854775807\n"))
