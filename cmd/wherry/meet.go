@@ -90,7 +90,7 @@ func meetingFrom(c *cli.Context, std stdio, p *printer, role pairing.Role, dialF
 	if m.udp, err = udpConfig(c, m.options); err != nil {
 		return nil, err
 	}
-	if err = checkTrace(c); err != nil {
+	if err = checkRecording(c); err != nil {
 		return nil, err
 	}
 	if m.streams, err = streamsFlag(c); err != nil {
