@@ -399,6 +399,17 @@ func (b *Box) Stats() [2]Stats {
 	return s
 }
 
+// Err is why the link has stopped carrying packets, or nil: it works, or was
+// closed.
+func (b *Box) Err() error {
+	for _, w := range b.wires {
+		if err := w.failed(); err != nil {
+			return fmt.Errorf("link: %w", err)
+		}
+	}
+	return nil
+}
+
 // Close ends every process in the box and takes it down. [Box.Stats] may be asked
 // afterwards. When Close returns nothing is left: no process, no device; the
 // kernel frees the namespaces.
