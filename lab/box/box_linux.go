@@ -139,6 +139,9 @@ func (b *Box) spawn(o *Options, ctl *os.File) error {
 	err := <-started
 	for _, forbidden := range []error{unix.EPERM, unix.EACCES, unix.ENOSPC, unix.EUSERS, unix.EINVAL, unix.ENOSYS} {
 		if errors.Is(err, forbidden) {
+			if forbidden == unix.ENOSPC || forbidden == unix.EUSERS {
+				return fmt.Errorf("make namespaces: %w (user.max_user_namespaces or user.max_net_namespaces is reached)", ErrNamespaces)
+			}
 			return fmt.Errorf("make namespaces: %w (%w)", ErrNamespaces, forbidden)
 		}
 	}
