@@ -6,8 +6,10 @@ import (
 	"hash/fnv"
 	"io"
 	"io/fs"
+	"iter"
 	"os"
 	"path"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -275,29 +277,67 @@ func (l *diskLander) hash(e *Entry) (treehash.Digest, error) {
 	return digest, nil
 }
 
-// hashFile is the digest of all of r.
-func hashFile(r io.Reader) (treehash.Digest, error) {
-	buf := make([]byte, treehash.GroupSize)
-	var cvs []treehash.CV
-	var first treehash.Digest
-	for i := int64(0); ; i++ {
-		n, err := io.ReadFull(r, buf)
-		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-			return first, err
+// hashFile is the digest of all of f: by several hands, and without reading holes.
+func hashFile(f *os.File) (treehash.Digest, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return treehash.Digest{}, err
+	}
+	size := info.Size()
+	if size <= treehash.GroupSize {
+		b := make([]byte, size)
+		if _, err := f.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
+			return treehash.Digest{}, err
 		}
-		if i == 0 {
-			first = treehash.Sum(buf[:n])
-		}
-		if n > 0 {
-			cvs = append(cvs, treehash.Group(buf[:n], i))
-		}
-		if n < len(buf) {
-			if len(cvs) > 1 {
-				return treehash.Root(cvs), nil
+		return treehash.Sum(b), nil
+	}
+	var (
+		wg    sync.WaitGroup
+		mu    sync.Mutex // guards what follows
+		next  int64
+		holes = findHoles(f, info)
+		tree  = treehash.NewTree()
+		fail  error
+	)
+	groups := treehash.Groups(size)
+	work := func() {
+		buf := make([]byte, treehash.GroupSize)
+		for {
+			mu.Lock()
+			g, hole := next, holes.groups(next, size)
+			next += max(1, hole)
+			stop := fail != nil || g >= groups
+			mu.Unlock()
+			if stop {
+				return
 			}
-			return first, nil
+			for k := range max(1, hole) {
+				p := treehash.Zeros(int(min(treehash.GroupSize, size-(g+k)*treehash.GroupSize)))
+				var err error
+				if hole == 0 {
+					p = buf[:len(p)]
+					_, err = f.ReadAt(p, g*treehash.GroupSize)
+				}
+				cv := treehash.Group(p, g+k)
+				mu.Lock()
+				tree.Add(g+k, cv)
+				if fail == nil {
+					fail = err
+				}
+				mu.Unlock()
+			}
 		}
 	}
+	for range min(4, runtime.GOMAXPROCS(0)) - 1 {
+		wg.Go(work)
+	}
+	work()
+	wg.Wait()
+	if fail != nil {
+		return treehash.Digest{}, fail
+	}
+	d, _ := tree.Root(groups)
+	return d, nil
 }
 
 // openRegular opens the regular file name in dir, and nothing that a link there
@@ -442,6 +482,8 @@ func (l *diskLander) commit(batch []finished) {
 			t, ok := f.in.out.(*diskTarget)
 			switch {
 			case !ok:
+			case f.in.failed != "":
+				t.abandon() // the disk may be full: what is there can be continued when it is not
 			case f.status != statusDone:
 				t.discard()
 			default:
@@ -482,10 +524,10 @@ func (l *diskLander) commit(batch []finished) {
 
 // finish creates links, now that everything that could have been written through
 // one is written, and gives directories their modes and times, the deepest first.
-func (l *diskLander) finish(entries []Entry, o Overwrite) error {
-	for i := range entries {
-		if entries[i].Kind == Symlink {
-			if err := l.symlink(&entries[i], o); err != nil {
+func (l *diskLander) finish(entries iter.Seq[*Entry], o Overwrite) error {
+	for e := range entries {
+		if e.Kind == Symlink {
+			if err := l.symlink(e, o); err != nil {
 				return err
 			}
 		}

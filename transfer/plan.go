@@ -2,7 +2,10 @@ package transfer
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"time"
 
 	"github.com/wherry-net/wherry/socket/safetext"
@@ -58,7 +61,7 @@ type lander interface {
 	// batch.
 	commit(batch []finished)
 	// finish creates links and sets what directories are to look like.
-	finish(entries []Entry, o Overwrite) error
+	finish(entries iter.Seq[*Entry], o Overwrite) error
 	close()
 }
 
@@ -91,6 +94,11 @@ func (r *receiver) planEntries(ctx context.Context) error {
 				break
 			}
 			upTo, complete = p.upTo, complete || p.complete
+			// Now, and not only at the list's end: what needs no question may be on
+			// its way before that.
+			if err := r.makeSureOfRoom(); err != nil {
+				return err
+			}
 			if complete {
 				if err := r.accept(ctx, p.list, &accepted); err != nil {
 					return err
@@ -139,14 +147,19 @@ func (r *receiver) roomy() bool {
 	return len(r.files) < maxPlanned
 }
 
-// accept asks, once, when the manifest is complete, and looks for room.
+// makeSureOfRoom refuses a list, as far as it is known, that does not fit.
+func (r *receiver) makeSureOfRoom() error {
+	r.mu.Lock()
+	left := r.totals.Bytes - r.totals.Holes - r.result.Moved
+	r.mu.Unlock()
+	return r.landing.room(left)
+}
+
+// accept asks, once, when the manifest is complete.
 func (r *receiver) accept(ctx context.Context, list [treehash.Size]byte, accepted *bool) error {
 	r.mu.Lock()
-	offer := Offer{Peer: r.result.Peer, Entries: r.entries, Totals: r.totals}
+	offer := Offer{Peer: r.result.Peer, Entries: r.entries.all(), Totals: r.totals}
 	r.mu.Unlock()
-	if err := r.landing.room(offer.Totals.Bytes - r.landed()); err != nil {
-		return err
-	}
 	if *accepted {
 		return nil
 	}
@@ -165,17 +178,10 @@ func (r *receiver) accept(ctx context.Context, list [treehash.Size]byte, accepte
 	return err
 }
 
-// landed is how many bytes this transfer has written already.
-func (r *receiver) landed() int64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.result.Moved
-}
-
 func (r *receiver) entry(i int) *Entry {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return &r.entries[i]
+	return r.entries.at(i)
 }
 
 // planEntry decides on one entry, or asks for its digest to decide by.
@@ -231,12 +237,9 @@ func (r *receiver) want(i int, e *Entry, o Overwrite, out *decisions) error {
 		return err
 	}
 	in := newIncoming(i, e, t)
-	if len(have) > 0 {
-		in.groups, in.had = map[int64]treehash.CV{}, map[int64]bool{}
-	}
-	for g, cv := range have {
-		in.groups[g] = cv
-		in.had[g] = true
+	in.had = maps.Clone(have)
+	in.came.more = len(have)
+	for g := range have {
 		in.resumed += min(treehash.GroupSize, e.Size-g*treehash.GroupSize)
 	}
 	r.mu.Lock()
@@ -313,13 +316,12 @@ func (r *receiver) conflict(ctx context.Context, i int, c Conflict, out *decisio
 		r.mu.Lock()
 		r.result.Kept++
 		if r.trace.Warning != nil && !answered {
-			r.trace.Warning(e.Path, "kept what was there")
+			r.trace.Warning(e.Path, errors.New("kept what was there"))
 		}
 		r.mu.Unlock()
 		return out.add(decision{Verb: verbSkip, First: i, Count: 1})
 	}
-	return r.report([]finished{{in: newIncoming(i, e, nil), status: statusRefused,
-		text: "another file of that name is there (--overwrite says what to do)"}})
+	return r.report([]finished{{in: newIncoming(i, e, nil), status: statusRefused, text: ErrExists.Error()}})
 }
 
 // decisions collects decisions into frames.

@@ -42,7 +42,7 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 	if o.Trace == nil {
 		o.Trace = &Trace{}
 	}
-	ours := hello{Min: minVersion, Max: maxVersion, Role: roleSender, Features: featureRanges}
+	ours := hello{Min: minVersion, Max: maxVersion, Role: roleSender, Features: featureRanges | featureHoles}
 	if src.sequential() {
 		ours.Features |= featureSequential
 	}
@@ -104,8 +104,10 @@ type sender struct {
 	memory   *sendMemory
 	attempts *attempts
 
+	turn chan time.Time // to write, with when the last one was over
+
 	mu      sync.Mutex // guards what follows, and keeps calls of trace apart
-	entries []Entry
+	entries entryList
 	totals  Totals
 	wanted  map[int]bool    // decided to send (false: only compared so far), receipt outstanding
 	settled map[int]bool    // their receipts have come: nothing more can be asked of them
@@ -129,7 +131,9 @@ func (s *sender) run(ctx context.Context, theirs hello) error {
 	if theirs.Features&featureSequential != 0 {
 		producers = 1
 	}
-	s.feeder = newFeeder(s.src, producers+3)
+	s.feeder = newFeeder(s.src)
+	s.feeder.emit = s.emit
+	s.turn = make(chan time.Time, 1)
 	if s.compress && theirs.Features&featurePacked != 0 {
 		pack, err := newPacker()
 		if err != nil {
@@ -137,8 +141,9 @@ func (s *sender) run(ctx context.Context, theirs hello) error {
 		}
 		s.feeder.pack = pack
 	}
+	s.feeder.holes = theirs.Features&featureHoles != 0
 	s.feeder.sent = s.ended
-	s.feeder.warn = func(e *Entry, text string) { s.warn(e.Path, text) }
+	s.feeder.warn = func(e *Entry, text string) { s.warn(e.Path, errors.New(text)) }
 
 	var wg sync.WaitGroup
 	task := func(f func() error) {
@@ -150,9 +155,8 @@ func (s *sender) run(ctx context.Context, theirs hello) error {
 	}
 	wg.Go(func() { s.link.keepAlive(ctx) })
 	wg.Go(func() { s.attempts.watch(ctx, cancel) })
-	task(func() error { return s.sendManifest(ctx) })
-	task(func() error { return s.feeder.run(ctx, producers) })
-	task(func() error { return s.sendContent(ctx) })
+	task(func() error { return s.sendManifest(ctx, s.feeder.holes) })
+	task(func() error { return s.sendContent(ctx, producers) })
 	err := s.receive()
 	if s.trace.Closing != nil {
 		s.trace.Closing()
@@ -191,11 +195,11 @@ func (s *sender) reason(ctx context.Context, err error) error {
 	return err
 }
 
-func (s *sender) warn(path, text string) {
+func (s *sender) warn(path string, why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.trace.Warning != nil {
-		s.trace.Warning(path, text)
+		s.trace.Warning(path, why)
 	}
 }
 
@@ -209,7 +213,7 @@ func (s *sender) ended(end fileEnd) {
 	}
 }
 
-func (s *sender) sendManifest(ctx context.Context) error {
+func (s *sender) sendManifest(ctx context.Context, holes bool) error {
 	buf := make([]byte, frameHeader, maxControl)
 	flush := func() error {
 		if len(buf) == frameHeader {
@@ -224,9 +228,9 @@ func (s *sender) sendManifest(ctx context.Context) error {
 	list := s.src.walk
 	if s.memory.entries != nil { // walked before the connection was lost
 		s.totals, s.result.Skipped = Totals{Skipped: s.memory.totals.Skipped}, s.memory.totals.Skipped
-		list = func(yield func(Entry) error, _ func(string, string)) error {
-			for _, e := range s.memory.entries {
-				if err := yield(e); err != nil {
+		list = func(yield func(Entry) error, _ func(string, error)) error {
+			for e := range s.memory.entries.all() {
+				if err := yield(*e); err != nil {
 					return err
 				}
 			}
@@ -240,12 +244,15 @@ func (s *sender) sendManifest(ctx context.Context) error {
 			return reason(ctx)
 		}
 		s.mu.Lock()
-		s.entries = append(s.entries, e)
+		s.entries.add(e)
 		s.totals.count(&e)
-		n := len(s.entries)
+		n := s.entries.n
 		s.mu.Unlock()
 		if n > maxEntries {
 			return fmt.Errorf("send: more than %d entries in one transfer", maxEntries)
+		}
+		if !holes {
+			e.Holes = 0
 		}
 		scratch = e.append(scratch[:0])
 		if len(buf)+len(scratch) > maxControl {
@@ -255,12 +262,12 @@ func (s *sender) sendManifest(ctx context.Context) error {
 		}
 		buf = append(buf, scratch...)
 		return nil
-	}, func(path, reason string) {
+	}, func(path string, why error) {
 		s.mu.Lock()
 		s.totals.Skipped++
 		s.result.Skipped++
 		s.mu.Unlock()
-		s.warn(path, "skipped: "+reason)
+		s.warn(path, fmt.Errorf("skipped: %w", why))
 	})
 	if err != nil {
 		return err
@@ -273,48 +280,51 @@ func (s *sender) sendManifest(ctx context.Context) error {
 	if s.trace.Listed != nil && s.memory.entries == nil {
 		s.trace.Listed(totals)
 	}
-	s.memory.totals, s.memory.entries = totals, s.entries
-	end := manifestEnd{uint64(len(s.entries)), uint64(totals.Bytes), uint64(totals.Skipped)}
+	s.memory.totals, s.memory.entries = totals, &s.entries
+	end := manifestEnd{uint64(s.entries.n), uint64(totals.Bytes), uint64(totals.Skipped)}
 	s.mu.Unlock()
 	return s.link.frame(frameManifestEnd, end.encode())
 }
 
-// sendContent writes what the feeder has ready.
-func (s *sender) sendContent(ctx context.Context) error {
-	mark := time.Now()
-	for {
-		var b batch
-		var ok bool
-		select {
-		case b, ok = <-s.feeder.ready:
-		case <-ctx.Done():
-			return nil
-		}
-		if !ok {
-			break
-		}
-		read := time.Now()
-		if err := s.link.write(b.frames); err != nil {
-			return err
-		}
-		now := time.Now()
-		s.mu.Lock()
-		s.result.Waited.Disk += read.Sub(mark)
-		s.result.Waited.Network += now.Sub(read)
-		for _, m := range b.moved {
-			s.result.Moved += int64(m.n)
-			if s.trace.Moved != nil {
-				s.trace.Moved(&s.entries[m.entry], m.n)
-			}
-		}
-		s.mu.Unlock()
-		mark = now
-		s.feeder.recycle(b)
-	}
-	if ctx.Err() != nil {
-		return nil
+// sendContent has the producers read and write what is decided on, until
+// everything is.
+func (s *sender) sendContent(ctx context.Context, producers int) error {
+	s.turn <- time.Now()
+	if err := s.feeder.run(ctx, producers); err != nil {
+		return err
 	}
 	return s.link.frame(frameFinish, nil)
+}
+
+// emit writes a producer's buffer.
+func (s *sender) emit(ctx context.Context, b batch) error {
+	var mark time.Time
+	select {
+	case mark = <-s.turn:
+	case <-ctx.Done():
+		return nil
+	}
+	begun := time.Now()
+	err := s.link.write(b.frames)
+	if err != nil {
+		return err // and nobody else gets a turn
+	}
+	now := time.Now()
+	s.turn <- now
+	read, wrote := begun.Sub(mark), now.Sub(begun)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.result.Waited.Disk += read
+	s.result.Waited.Network += wrote
+	for _, m := range b.moved {
+		if !m.hole {
+			s.result.Moved += int64(m.n)
+		}
+		if s.trace.Moved != nil {
+			s.trace.Moved(s.entries.at(m.entry), m.n)
+		}
+	}
+	return nil
 }
 
 // receive reads what the peer says until it is done.
@@ -357,7 +367,7 @@ func (s *sender) receive() error {
 func (s *sender) decide(c decision) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c.First+c.Count > len(s.entries) {
+	if c.First+c.Count > s.entries.n {
 		return protocolErrorf("a decision about an entry that was not sent")
 	}
 	if c.Verb == verbSkip {
@@ -369,7 +379,7 @@ func (s *sender) decide(c decision) error {
 		return nil
 	}
 	for i := c.First; i < c.First+c.Count; i++ {
-		e := &s.entries[i]
+		e := s.entries.at(i)
 		if e.Kind != File {
 			return protocolErrorf("it asks for the content of %s, a %v", path.Base(e.Path), e.Kind)
 		}
@@ -406,7 +416,7 @@ func (s *sender) receipt(r receipt) error {
 	defer s.mu.Unlock()
 	send, known := s.wanted[r.Entry]
 	switch {
-	case r.Entry >= len(s.entries) || s.entries[r.Entry].Kind != File:
+	case r.Entry >= s.entries.n || s.entries.at(r.Entry).Kind != File:
 		return protocolErrorf("a receipt for something that is not a file")
 	case s.settled[r.Entry]:
 		return protocolErrorf("a second receipt for a file")
@@ -422,7 +432,7 @@ func (s *sender) receipt(r receipt) error {
 	delete(s.wanted, r.Entry)
 	delete(s.sent, r.Entry)
 	s.settled[r.Entry] = true
-	e := &s.entries[r.Entry]
+	e := s.entries.at(r.Entry)
 	switch r.Status {
 	case statusDone, statusHad:
 		if !read || r.Digest != end.Digest {
@@ -449,24 +459,24 @@ func (s *sender) receipt(r receipt) error {
 		return &VerifyError{Path: e.Path}
 	case statusRefused:
 		s.result.Refused++
-		s.fail(e, r.Text)
+		s.fail(e, &RefusedError{Reason: r.Text, Err: ErrExists}, r.Text)
 	case statusFailed:
 		if read && end.Status == statusFailed {
 			r.Text = end.Text // told when it happened, and counted now
 		}
-		s.fail(e, r.Text)
+		s.fail(e, errors.New(r.Text), r.Text)
 	}
 	return nil
 }
 
 // fail counts a file that did not arrive; s.mu is held.
-func (s *sender) fail(e *Entry, text string) {
+func (s *sender) fail(e *Entry, why error, text string) {
 	s.result.Failed++
 	if s.failure == "" {
 		s.failure = describeFailure(e, text)
 	}
 	if s.trace.Warning != nil {
-		s.trace.Warning(e.Path, text)
+		s.trace.Warning(e.Path, why)
 	}
 }
 
@@ -479,7 +489,7 @@ func (s *sender) finish() error {
 		}
 	}
 	if s.result.Refused > 0 {
-		return &RefusedError{Reason: s.failure}
+		return &RefusedError{Reason: s.failure, Err: ErrExists}
 	}
 	if s.result.Failed > 0 {
 		return &IncompleteError{Failed: s.result.Failed, First: s.failure}

@@ -69,6 +69,7 @@ func newApp(io stdio) *cli.App {
 		Commands: []*cli.Command{
 			sendCommand(io),
 			receiveCommand(io),
+			serveCommand(io),
 			lookupCommand(io),
 			echoCommand(io),
 			pingCommand(io),

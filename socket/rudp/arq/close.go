@@ -50,6 +50,8 @@ func (c *Conn) handleClose(now time.Duration, f *frame) {
 		if !c.recv.complete() || !(c.Flushed() || c.closeSent) {
 			c.err = &CloseError{Remote: true, Code: CodeUnexpectedEnd}
 		}
+	case f.code == CodeARQ && !f.remote && c.cfg.ARQ != c.peer.arq:
+		c.err = &ARQError{Ours: c.cfg.ARQ, Theirs: c.peer.arq}
 	default:
 		c.err = &CloseError{Remote: true, Application: f.remote, Code: f.code, Reason: string(f.reason)}
 	}
@@ -85,7 +87,9 @@ func (c *Conn) pollClose(now time.Duration, buf []byte) int {
 	b = c.acks.append(b, now, 200)
 	b = appendClose(b, c.end.err.Code, c.end.err.Application, c.end.err.Reason)
 	seal(b)
-	c.traceSent(PacketEvent{Now: now, Type: "data", Number: c.sent.next - 1, Size: len(b)})
+	c.stats.PacketsSent++
+	c.stats.BytesSent += uint64(len(b))
+	c.traceSent(PacketEvent{Now: now, Type: "data", Number: c.sent.next - 1, Size: len(b), Close: true})
 	if c.end.deadline <= now {
 		c.setState(StateDone)
 	}

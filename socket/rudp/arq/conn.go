@@ -77,6 +77,8 @@ type Conn struct {
 	lim       limitClock
 	hint      senderHint
 	tail      tailGuard
+	book      *textbook     // nil unless one of the textbook protocols runs
+	datagrams *datagramFlow // nil unless NoARQ runs
 
 	recv      recvBuffer
 	acks      ackState
@@ -94,7 +96,8 @@ type Conn struct {
 	idleLimit time.Duration
 
 	stats Stats
-	spans []span // scratch for ACKs
+	spans []span        // scratch for ACKs
+	newly []PacketRange // scratch for tracing ACKs
 
 	elicitSent uint64 // packets sent that wanted an answer
 }
@@ -108,6 +111,13 @@ func newConn(now time.Duration, cfg Config, client bool) *Conn {
 	c.acks.init()
 	c.loss.init()
 	c.cc = newController(&c.cfg, c.rng.Uint64)
+	if c.book = newTextbook(&c.cfg); c.book != nil {
+		c.acks.every = 1
+		c.pacer.single = true // a line, on which one frame follows another
+	}
+	if c.cfg.ARQ == NoARQ {
+		c.datagrams = newDatagramFlow(now, &c.cfg)
+	}
 	c.pacer.last = now
 	c.pmtu.init(&c.cfg)
 	c.ecn.off = cfg.NoECN
@@ -281,6 +291,9 @@ func (c *Conn) NextTimeout() time.Duration {
 	if c.lim.reason == LimitPacing {
 		t = min(t, c.lim.release)
 	}
+	if c.datagrams != nil {
+		t = min(t, c.datagrams.release)
+	}
 	return t
 }
 
@@ -296,7 +309,9 @@ func (c *Conn) HandleTimeout(now time.Duration) {
 		}
 		return
 	case StateClosing:
-		if now >= c.end.deadline {
+		// A CLOSE that waits to be sent, as the answer to the peer's does,
+		// ends the connection itself as it leaves.
+		if !c.end.send && now >= c.end.deadline {
 			c.setState(StateDone)
 		}
 		return
@@ -352,9 +367,13 @@ func (c *Conn) setState(s State) {
 	if s == c.state {
 		return
 	}
+	closes := s >= StateClosing && c.state < StateClosing
 	c.state = s
 	if t := c.cfg.Trace; t != nil && t.State != nil {
 		t.State(c.now, s)
+	}
+	if t := c.cfg.Trace; closes && t != nil && t.Closed != nil {
+		t.Closed(c.now, c.err)
 	}
 	if s == StateDone {
 		c.lim.set(c.now, LimitApp, &c.stats)
@@ -392,6 +411,7 @@ func (c *Conn) Stats() Stats {
 	s.RTTMedian, s.RTTP99 = c.rtt.hist.quantile(.5), c.rtt.hist.quantile(.99)
 	s.RTTSamples = c.rtt.samples
 	s.Controller = c.controllerState()
+	s.ARQ, s.Window = c.cfg.ARQ, c.book.state()
 	s.Datagram = c.pmtu.size
 	s.ECNCapable = c.ecn.valid
 	s.CEReceived = uint64(c.acks.ce)

@@ -54,6 +54,9 @@ func (l *lossDetector) onRound() {
 // detectLoss finds the packets that are lost by now, and sets the timer for
 // those that may be soon.
 func (c *Conn) detectLoss(now time.Duration, e *ackEvent) {
+	if c.book != nil {
+		return // the textbooks know timers only
+	}
 	l := &c.loss
 	soon := never
 	if l.any {
@@ -108,7 +111,11 @@ func (c *Conn) lose(now time.Duration, n uint64, p *sentPacket, trigger LossTrig
 		c.pmtu.onProbeLost(now, int(p.size))
 		return // says nothing about congestion
 	}
+	before := c.pmtu.size
 	c.pmtu.onLost(now, int(p.size))
+	if t := c.cfg.Trace; t != nil && t.MTU != nil && c.pmtu.size != before {
+		t.MTU(now, c.pmtu.size)
+	}
 	e.lost += int(p.size)
 	e.lostPackets++
 	e.lostSent = max(e.lostSent, p.time)
@@ -117,6 +124,10 @@ func (c *Conn) lose(now time.Duration, n uint64, p *sentPacket, trigger LossTrig
 
 // armPTO sets the probe timer when no loss timer runs.
 func (c *Conn) armPTO(now time.Duration) {
+	if c.book != nil {
+		c.book.update(c, now)
+		return
+	}
 	l := &c.loss
 	if !l.isPTO && l.timer != never {
 		return
@@ -133,6 +144,10 @@ func (c *Conn) armPTO(now time.Duration) {
 
 // onLossTimer fires the loss timer or the probe timer.
 func (c *Conn) onLossTimer(now time.Duration) {
+	if c.book != nil {
+		c.book.expire(c, now)
+		return
+	}
 	e := ackEvent{now: now, minRTT: c.rtt.min, srtt: c.rtt.smoothed, prior: c.inFlight,
 		delivered: c.rate.delivered, mtu: c.pmtu.size}
 	if !c.loss.isPTO {
@@ -141,6 +156,7 @@ func (c *Conn) onLossTimer(now time.Duration) {
 			e.inFlight = c.inFlight
 			c.cc.onAck(&e)
 			c.updatePace()
+			c.traceController(now)
 		}
 		c.settle(now)
 		c.armPTO(now)
@@ -148,6 +164,9 @@ func (c *Conn) onLossTimer(now time.Duration) {
 	}
 	l := &c.loss
 	l.ptoCount++
+	if t := c.cfg.Trace; t != nil && t.ProbeTimeout != nil {
+		t.ProbeTimeout(now, l.ptoCount)
+	}
 	l.probes = 2
 	c.stats.ProbeTimeouts++
 	// The oldest is asked for again; if it was only late, its bytes are
@@ -184,11 +203,18 @@ func (c *Conn) onLossTimer(now time.Duration) {
 		e.inFlight = c.inFlight
 		c.cc.onAck(&e)
 		c.updatePace()
+		c.traceController(now)
 		c.settle(now)
 	}
 	l.timer = never
 	c.lastSent = now
 	c.armPTO(now)
+}
+
+func (c *Conn) traceController(now time.Duration) {
+	if t := c.cfg.Trace; t != nil && t.Controller != nil {
+		t.Controller(now, c.controllerState())
+	}
 }
 
 // settle forgets packets whose fate is known for good.

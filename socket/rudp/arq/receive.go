@@ -47,6 +47,10 @@ func (c *Conn) HandleDatagram(now time.Duration, b []byte, from netip.AddrPort, 
 		}
 		c.drop(len(b), reason)
 		if dup && c.state == StateEstablished {
+			if _, ok := DatagramNumber(b); ok && c.datagrams != nil {
+				c.datagrams.meter.duplicate()
+				return
+			}
 			c.acks.duplicate(now)
 		}
 		return
@@ -80,6 +84,13 @@ func (c *Conn) handlePacket(now time.Duration, number uint64, b []byte, from net
 		}
 		switch f.typ {
 		case framePad:
+		case frameDatagram:
+			if c.datagrams == nil {
+				c.protocolError(now, CodeBadFrame, "a datagram that was not agreed on")
+				return
+			}
+			ev.Datagram, ev.Length = f.number, len(f.data)
+			c.datagrams.take(now, &f)
 		case frameData:
 			eliciting = true
 			ev.Offset, ev.Length, ev.Fin = f.offset, len(f.data), f.fin
@@ -112,6 +123,7 @@ func (c *Conn) handlePacket(now time.Duration, number uint64, b []byte, from net
 			c.acks.every = min(f.ackEvery, 1024)
 			c.acks.maxDelay = min(f.ackDelay, 100*time.Millisecond)
 		case frameClose:
+			ev.Close = true
 			c.handleClose(now, &f)
 			if c.state == StateDone {
 				return
@@ -138,6 +150,11 @@ func (c *Conn) handlePacket(now time.Duration, number uint64, b []byte, from net
 // handleData puts a DATA frame into the stream and reports whether the packet
 // may be acknowledged.
 func (c *Conn) handleData(now time.Duration, f *frame) bool {
+	if c.book.inOrder() && f.offset > c.recv.nxt {
+		c.drop(len(f.data), DropOutOfOrder)
+		c.acks.now = c.acks.any // tells again what was the last in order
+		return false
+	}
 	fresh, err := c.recv.insert(f.offset, f.data, f.fin)
 	switch {
 	case err == nil:
@@ -173,6 +190,7 @@ func (c *Conn) handleAck(now time.Duration, f *ackFrame) error {
 		return errBadAck
 	}
 	c.stats.AcksReceived++
+	c.newly = c.newly[:0]
 	e := ackEvent{now: now, prior: c.inFlight, mtu: c.pmtu.size}
 	unaBefore := c.send.una
 	var newest, turn *sentPacket // latest sent, and latest that overtook nobody
@@ -246,6 +264,9 @@ func (c *Conn) handleAck(now time.Duration, f *ackFrame) error {
 		if t.AckReceived != nil {
 			t.AckReceived(now, f.largest, e.ackedPackets)
 		}
+		if t.AckProcessed != nil {
+			t.AckProcessed(AckEvent{Now: now, Largest: f.largest, Delay: f.delay, Newly: c.newly, UNA: c.send.una, Controller: c.controllerState()})
+		}
 		if t.Controller != nil && (e.round || e.lost > 0) {
 			t.Controller(now, c.controllerState())
 		}
@@ -259,6 +280,7 @@ func (c *Conn) handleAck(now time.Duration, f *ackFrame) error {
 // ackRun settles the packets [lo, hi), none of which was acknowledged before.
 func (c *Conn) ackRun(now time.Duration, lo, hi uint64, e *ackEvent, newest **sentPacket, newestNum *uint64, turn **sentPacket) {
 	trace := c.cfg.Trace
+	ranging := trace != nil && trace.AckProcessed != nil
 	for n := lo; n < hi; n++ {
 		p := c.sent.at(n)
 		switch p.state {
@@ -282,12 +304,17 @@ func (c *Conn) ackRun(now time.Duration, lo, hi uint64, e *ackEvent, newest **se
 			e.spurious += int(p.size)
 			c.rate.delivered += uint64(p.size)
 			c.cc.onPacket(fateSpurious, p)
-			c.loss.late(now-p.time-c.rtt.smoothed, &c.rtt)
+			if c.book == nil {
+				c.loss.late(now-p.time-c.rtt.smoothed, &c.rtt)
+			}
 			if trace != nil && trace.PacketSpurious != nil {
 				trace.PacketSpurious(now, n)
 			}
 		default:
 			continue
+		}
+		if ranging {
+			c.noteNewly(n)
 		}
 		if p.flags&hasData != 0 {
 			c.send.ack(p.off, p.off+uint64(p.n))
@@ -304,9 +331,18 @@ func (c *Conn) ackRun(now time.Duration, lo, hi uint64, e *ackEvent, newest **se
 	}
 }
 
+// noteNewly adds n to what an ACK is traced to have acknowledged.
+func (c *Conn) noteNewly(n uint64) {
+	if k := len(c.newly); k > 0 && c.newly[k-1].Last+1 == n {
+		c.newly[k-1].Last = n
+		return
+	}
+	c.newly = append(c.newly, PacketRange{n, n})
+}
+
 func (c *Conn) traceSendWindow() {
 	if t := c.cfg.Trace; t != nil && t.SendWindow != nil {
-		t.SendWindow(c.now, c.send.una, c.send.nxt, c.peerLimit)
+		t.SendWindow(c.now, c.send.una, c.send.nxt, c.book.edge(c))
 	}
 }
 

@@ -22,11 +22,20 @@ type Trace struct {
 	// AckReceived: an ACK was processed; Largest and the count of packets
 	// it newly acknowledged.
 	AckReceived func(now time.Duration, largest uint64, newly int)
+	// AckProcessed follows AckReceived and says it in full. The ranges are
+	// only valid during the call.
+	AckProcessed func(AckEvent)
+	// ProbeTimeout: nothing came back for a probe timeout (RFC 9002, 6.2);
+	// count is how many in a row.
+	ProbeTimeout func(now time.Duration, count int)
 	// SendWindow: the edges of the sender's window moved, in bytes of the
 	// stream, named as in the textbooks: UNA is the oldest unacknowledged
 	// byte, NXT the next to be sent first, WND the end of what the peer
 	// allows.
 	SendWindow func(now time.Duration, una, nxt, wnd uint64)
+	// FrameWindow: the same of a textbook protocol, counted in its frames.
+	// SendWindow's WND is then the nearer of the window's and the peer's.
+	FrameWindow func(now time.Duration, w FrameWindow)
 	// RecvWindow: the receiver's edges moved: read by the application,
 	// next expected, and granted to the peer.
 	RecvWindow func(now time.Duration, read, nxt, wnd uint64)
@@ -39,6 +48,25 @@ type Trace struct {
 	MTU func(now time.Duration, size int)
 	// State: the connection's state changed.
 	State func(now time.Duration, s State)
+	// Closed: this end or the peer has closed the connection, or it is given up,
+	// with err as [Conn.Err] has it. Packets may follow, until [StateDone].
+	Closed func(now time.Duration, err error)
+}
+
+// PacketRange is the packet numbers from First to Last, both included.
+type PacketRange struct{ First, Last uint64 }
+
+// AckEvent describes an ACK that was processed.
+type AckEvent struct {
+	Now     time.Duration
+	Largest uint64
+	Delay   time.Duration // that the peer says it waited
+	// Newly are the numbers that it acknowledged for the first time, late
+	// ones included, the highest first.
+	Newly []PacketRange
+	// UNA and InFlight are as they stand afterwards.
+	UNA        uint64
+	Controller ControllerState
 }
 
 // PacketEvent describes a datagram. Zero lengths mean the frame was absent.
@@ -54,9 +82,15 @@ type PacketEvent struct {
 	Retransmit bool // the bytes were sent before (sent packets only)
 	Probe      bool // sent by the probe timer or to protect the tail
 	MTUProbe   bool
-	Ack        bool // an ACK frame is in it
+	Datagram   uint64 // the number of the DATAGRAM in it, or 0
+	Ack        bool   // an ACK frame is in it
 	AckLargest uint64
+	Close      bool // a CLOSE frame is in it
 	ECN        ECN
+	// InFlight is the bytes in flight after the packet was sent. It is the
+	// same as before for packets that want no acknowledgement.
+	InFlight  int
+	Eliciting bool // wants an acknowledgement (sent packets only)
 }
 
 // DropReason says why a datagram was ignored.
@@ -72,10 +106,11 @@ const (
 	DropOld       // too old to tell
 	DropNoRoom    // out-of-order data in too many pieces
 	DropClosed
+	DropOutOfOrder // go-back-N: a frame before it is missing
 	dropReasons
 )
 
-var dropNames = [...]string{"malformed", "checksum", "version", "unknown", "duplicate", "old", "no-room", "closed"}
+var dropNames = [...]string{"malformed", "checksum", "version", "unknown", "duplicate", "old", "no-room", "closed", "out-of-order"}
 
 func (d DropReason) String() string { return dropNames[d] }
 
@@ -87,10 +122,12 @@ const (
 	LossReorder LossTrigger = iota // enough later packets were acknowledged
 	LossTime                       // a later packet was, long enough ago
 	LossProbe                      // nothing came back at all
+	LossTimeout                    // the frame's own timer ran out
+	LossGoBack                     // an earlier frame's did, and go-back-N goes back
 )
 
 func (l LossTrigger) String() string {
-	return [...]string{"reordering_threshold", "time_threshold", "pto_expired"}[l]
+	return [...]string{"reordering_threshold", "time_threshold", "pto_expired", "timer_expired", "go_back"}[l]
 }
 
 // ControllerState is a congestion controller's state.
