@@ -118,6 +118,29 @@ exec ` + c.end
 	}
 }
 
+// What the link did is a line of JSON after what the command printed, and so is
+// what kept it from being made.
+func TestLabLinkEvents(t *testing.T) {
+	if !mayHaveNamespaces() {
+		t.Skip("SKIPPED: no namespaces here")
+	}
+	wherry, err := exec.LookPath("wherry")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(wherry, "lab", "link", "--json", "--rate", "1Mbit", "--", "true").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if events := holdToSchema(t, string(out)); len(events) != 1 || events[0] != "done" {
+		t.Errorf("%s", out)
+	}
+	out, _ = exec.Command(wherry, "lab", "link", "--json", "--rate", "0", "--", "true").Output()
+	if events := holdToSchema(t, string(out)); len(events) != 1 || events[0] != "error" {
+		t.Errorf("%s", out)
+	}
+}
+
 // inNamespaces names a process that is in one of these namespaces. A zombie is none:
 // it has only to be collected, by whoever is process 1 here.
 func inNamespaces(t *testing.T, spaces []string) string {
