@@ -24,7 +24,8 @@ type Box struct {
 	backend Backend
 	wires   [2]*wire
 	ctl     *channel
-	gone    chan struct{} // closed when the box's process has ended
+	proc    *os.Process   // the box's first
+	gone    chan struct{} // closed when it has ended
 	initErr error         // why, set before gone is closed
 
 	mu      sync.Mutex
@@ -129,6 +130,7 @@ func (b *Box) spawn(o *Options, ctl *os.File) error {
 				err = nil
 			}
 		}
+		b.proc = cmd.Process
 		started <- err
 		if err != nil {
 			return
@@ -430,7 +432,12 @@ func (b *Box) Close() error {
 		// Its process ends when it reads the end of the channel; everything
 		// else in the process namespace goes with it.
 		b.ctl.close()
-		<-b.gone
+		select {
+		case <-b.gone:
+		case <-time.After(closePatience):
+			_ = b.proc.Kill() // it was stopped
+			<-b.gone
+		}
 		for _, w := range b.wires {
 			if w != nil {
 				w.close()

@@ -295,3 +295,17 @@ func TestBadLink(t *testing.T) {
 		}
 	})
 }
+
+// A box whose first process was stopped is closed all the same.
+func TestCloseStopped(t *testing.T) {
+	b := start(t, Options{})
+	if err := b.proc.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	b.Close()
+	select {
+	case <-b.gone:
+	default:
+		t.Error("it is still there")
+	}
+}
