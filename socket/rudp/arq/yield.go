@@ -19,10 +19,11 @@ import "time"
 const (
 	yieldAfter = 4   // rounds with a queue
 	yieldGain  = .75 // of what arrives
-	// yieldRounds is how many rounds are looked at before a verdict;
-	// suspectRounds the same soon after a rival was met.
-	yieldRounds   = 8
+	// At least slackRounds are looked at before a verdict, suspectRounds soon
+	// after a rival was met, at most yieldRounds.
+	slackRounds   = 4
 	suspectRounds = 3
+	yieldRounds   = 8
 	yieldShare    = .5 // of the traffic that must seem to yield
 	suspicion     = 10 * time.Second
 	// pardon is for how many rounds a queue that is hardly one is let be,
@@ -85,7 +86,9 @@ func (m *model) yield(e *ackEvent) {
 	if q > s.from {
 		s.from, s.since = q, e.now // a newcomer, or somebody who fills it
 	}
-	rounds := yieldRounds
+	// Twice as long as it takes if everybody yields, or a little longer: not
+	// all of them begin at the same time.
+	rounds := slackRounds
 	if m.rival.met > 0 && e.now-m.rival.met < suspicion {
 		rounds = suspectRounds
 	}
@@ -100,12 +103,12 @@ func (m *model) yield(e *ackEvent) {
 	case e.appLimited: // this flow sends nothing that it could leave out
 	case drained:
 		m.meet(e)
-	case s.looked < rounds:
+	case s.looked < rounds || s.looked < yieldRounds && fall*yieldShare < s.from.Seconds():
 	case (s.from - q).Seconds() > fall*yieldShare:
 		s.from, s.since, s.looked = q, e.now, 0 // it does fall
-	case q > 2*m.theta():
+	case s.from > 3*m.theta():
 		m.meet(e)
-	case s.looked > 2*rounds:
+	case s.looked > 2*yieldRounds:
 		m.stand = standing{rounds: -pardon}
 		m.startCruise(e.now)
 	}
