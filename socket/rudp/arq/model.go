@@ -2,6 +2,7 @@ package arq
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -183,6 +184,10 @@ func (m *model) onAck(e *ackEvent) {
 		d := m.rtts.add(e.rtt)
 		if m.rtts.seen <= len(m.rtts.last) {
 			m.base = minByTime{} // a single one may have overtaken others
+		}
+		if d < m.base.value()-m.base.value()/16 {
+			// So much shorter at once must be seen five times in a row.
+			d = slices.Max(m.rtts.last[:])
 		}
 		m.base.add(now, d, baseSpan)
 	}

@@ -34,11 +34,14 @@ const (
 // standing is what is known about a queue that does not drain.
 type standing struct {
 	rounds int           // in which the queue did not drain
+	began  time.Duration // the first of them
 	window float64       // in flight before the model yielded
-	rate   float64       // that arrived then
+	rate   float64       // that arrived while the queue stood
 	from   time.Duration // longest queue since this flow's yielding shows
 	since  time.Duration // when that was; 0 is not yet
 	looked int           // rounds in which its yielding showed
+
+	delivered uint64 // when the queue began to stand
 }
 
 // arrivals is the rate of delivery over the last round as a whole. Samples of
@@ -62,10 +65,14 @@ func (m *model) watch(e *ackEvent) {
 		m.stand = standing{}
 		return
 	}
-	if m.stand.rounds++; m.stand.rounds < yieldAfter || m.arrivals.rate == 0 || e.appLimited {
+	if m.stand.rounds++; m.stand.rounds <= 1 {
+		m.stand.began, m.stand.delivered = e.now, e.delivered
+	}
+	if m.stand.rounds < yieldAfter || m.arrivals.rate == 0 || e.appLimited {
 		return
 	}
-	m.stand.window, m.stand.rate = float64(e.prior), m.arrivals.rate
+	m.stand.window = float64(e.prior)
+	m.stand.rate = max(m.arrivals.rate, float64(e.delivered-m.stand.delivered)/(e.now-m.stand.began).Seconds())
 	m.stand.since, m.stand.looked = 0, 0
 	m.enter(e.now, phaseYield)
 }
