@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -315,13 +316,12 @@ func (r *receiver) conflict(ctx context.Context, i int, c Conflict, out *decisio
 		r.mu.Lock()
 		r.result.Kept++
 		if r.trace.Warning != nil && !answered {
-			r.trace.Warning(e.Path, "kept what was there")
+			r.trace.Warning(e.Path, errors.New("kept what was there"))
 		}
 		r.mu.Unlock()
 		return out.add(decision{Verb: verbSkip, First: i, Count: 1})
 	}
-	return r.report([]finished{{in: newIncoming(i, e, nil), status: statusRefused,
-		text: "another file of that name is there (--overwrite says what to do)"}})
+	return r.report([]finished{{in: newIncoming(i, e, nil), status: statusRefused, text: ErrExists.Error()}})
 }
 
 // decisions collects decisions into frames.

@@ -30,9 +30,11 @@ type Trace struct {
 	// Closing: the use of a connection has come to its end, good or bad, and it
 	// is about to be closed: the last moment to ask the kernel about it.
 	Closing func()
-	// Warning: something was left out; the transfer goes on. Both texts are as
-	// they came, from a file system or from the peer: not safe to print.
-	Warning func(path, text string)
+	// Warning: something was left out; the transfer goes on. The path and the
+	// error's text are as they came, from a file system or from the peer: not
+	// safe to print. A *LinkError and ErrExists are what a caller may have advice
+	// for.
+	Warning func(path string, why error)
 }
 
 // Totals counts the entries of a manifest.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"runtime/debug"
@@ -101,8 +102,8 @@ func newSession(p *printer, role string, conn net.Conn) *session {
 
 // arq is the name of the protocol that retransmits.
 func (s *session) arq() string {
-	if s.transport == "udp" {
-		return "model"
+	if s.measure.udp != nil {
+		return s.measure.udp.ARQ().String()
 	}
 	return "kernel"
 }
@@ -158,8 +159,21 @@ func (s *session) trace() *transfer.Trace {
 			s.measure.stop()
 			s.tally.end()
 		},
-		Warning: func(path, text string) { s.p.warn(s.peer, s.tag, path, text) },
+		Warning: func(path string, why error) { s.p.warn(s.peer, s.tag, path, s.advise(why)) },
 	}
+}
+
+// advise is the text of a warning, with the flag that settles it.
+func (s *session) advise(why error) string {
+	text := why.Error()
+	var link *transfer.LinkError
+	switch {
+	case errors.As(why, &link):
+		text += " (--follow-symlinks sends what it points to)"
+	case errors.Is(why, transfer.ErrExists) && s.role == "receive":
+		text += " (--overwrite says what to do)"
+	}
+	return text
 }
 
 // done prints the summary, or what failed and what remains.
