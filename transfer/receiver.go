@@ -42,6 +42,10 @@ type ReceiveOptions struct {
 	NoSync bool
 	// Timeout is how long the peer may be silent; DefaultTimeout if zero.
 	Timeout time.Duration
+	// Idle bounds how long a peer may live and do nothing, so that it does not
+	// hold a place that others wait for; 50 times as long while it owes content,
+	// which may take hashing, or come from a pipe. Zero means no bound.
+	Idle time.Duration
 	// Redial makes another connection to the same sender when one is lost; an
 	// end that dialed sets it. Without Redial and Sessions a lost connection ends
 	// the transfer.
@@ -152,6 +156,9 @@ type receiver struct {
 	plan   chan planned  // reader to planner
 	room   chan struct{} // committer to planner: files were finished
 
+	idle    idler
+	prepare *preparer
+
 	unpacker *unpacker // the reader's; nil until something comes packed
 
 	mu      sync.Mutex // guards what follows, and keeps calls of trace apart
@@ -211,6 +218,7 @@ func (r *receiver) run(ctx context.Context) error {
 	r.commit = make(chan finished, maxCommit)
 	r.plan = make(chan planned, 64)
 	r.room = make(chan struct{}, 1)
+	r.prepare = newPreparer()
 	if r.o.Output != nil {
 		r.landing = &pipeLander{w: r.o.Output, done: ctx.Done()}
 	} else {
@@ -231,6 +239,9 @@ func (r *receiver) run(ctx context.Context) error {
 	}
 	wg.Go(func() { r.link.keepAlive(ctx) })
 	wg.Go(func() { r.attempts.watch(ctx, cancel) })
+	r.idle.limit = r.o.Idle
+	r.idle.moved()
+	wg.Go(func() { r.idle.watch(ctx, r.owed, cancel) })
 	task(&wg, func() error { return r.planEntries(ctx) })
 	for range workers {
 		task(&landers, func() error { return r.land(ctx) })
@@ -246,7 +257,7 @@ func (r *receiver) run(ctx context.Context) error {
 	<-committed
 	said := false // that all is done: nothing that happens now makes it less true
 	if err == nil && ctx.Err() == nil {
-		err = r.finish()
+		err = r.idle.ours(r.finish)
 		said = err == nil
 	}
 	if cause := reason(ctx); cause != nil && !said && (err == nil || lost(err) || errors.Is(err, context.Canceled)) {
@@ -456,6 +467,13 @@ func (r *receiver) finish() error {
 		return &IncompleteError{Failed: r.result.Failed, First: r.failure}
 	}
 	return nil
+}
+
+// owed reports whether files were asked for that have not come.
+func (r *receiver) owed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.files) > 0
 }
 
 // abandon closes what an interrupted transfer left open.

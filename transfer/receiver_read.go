@@ -47,6 +47,7 @@ func (r *receiver) read(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		r.idle.moved()
 		if t == frameData || t == framePacked {
 			var h [packedHeader]byte
 			head := h[:dataHeader]

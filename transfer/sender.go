@@ -26,13 +26,15 @@ type SendOptions struct {
 	// Sessions is where an end that listens is given further connections.
 	Sessions *Sessions
 	// Compress compresses content with zstd where a sample shows that it pays,
-	// if the receiver can take it.
+	// as long as that is faster than the link, if the receiver can take it.
 	Compress bool
 	// Limiter is asked when the last byte has been written what limited this end;
 	// the receiver is told, and Result.Limiter has what both ends make of it.
 	Limiter func(Waited) string
 	// Trace is told what happens; it may be nil.
 	Trace *Trace
+
+	packAll bool // for tests: compress however fast the link is
 }
 
 // Send sends all of src over conn, which it closes. It returns without error
@@ -69,7 +71,7 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 	memory := &sendMemory{ends: map[int]sentFile{}, keep: a.possible()}
 	var earlier Result
 	for {
-		s := &sender{src: src, compress: o.Compress, limiter: o.Limiter, limits: now.theirs.Features&featureLimit != 0, link: now.link, trace: o.Trace, memory: memory, attempts: a, wanted: map[int]bool{}, settled: map[int]bool{}, sent: map[int]fileEnd{}}
+		s := &sender{src: src, compress: o.Compress, packAll: o.packAll, limiter: o.Limiter, limits: now.theirs.Features&featureLimit != 0, link: now.link, trace: o.Trace, memory: memory, attempts: a, wanted: map[int]bool{}, settled: map[int]bool{}, sent: map[int]fileEnd{}}
 		err := s.run(ctx, now.theirs)
 		progress := s.result.Moved > 0 || s.result.Files > 0
 		s.result.carry(earlier)
@@ -110,6 +112,7 @@ type sender struct {
 	trace    *Trace
 	feeder   *feeder
 	compress bool
+	packAll  bool
 	limiter  func(Waited) string
 	limits   bool // the peer takes part in telling what limited the transfer
 
@@ -168,7 +171,7 @@ func (s *sender) run(ctx context.Context, theirs hello) error {
 	}
 	s.feeder = newFeeder(s.src, producers+3)
 	if s.compress && theirs.Features&featurePacked != 0 {
-		pack, err := newPacker()
+		pack, err := newPacker(producers)
 		if err != nil {
 			return fmt.Errorf("send: set up compression: %w", err)
 		}
@@ -339,6 +342,9 @@ func (s *sender) sendContent(ctx context.Context) error {
 			return err
 		}
 		now := time.Now()
+		if s.feeder.pack != nil && !s.packAll {
+			s.feeder.pack.link.took(len(b.frames), now.Sub(read))
+		}
 		s.mu.Lock()
 		s.result.Waited.Disk += read.Sub(mark)
 		s.result.Waited.Network += now.Sub(read)
