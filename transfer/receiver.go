@@ -130,11 +130,11 @@ func Receive(ctx context.Context, conn net.Conn, o ReceiveOptions) (Result, erro
 
 // A receiver is one transfer:
 //
-//	peer ──manifest──▶ planner ──decisions──▶ peer ──data, ends──▶ reader ──▶ landers ──▶ committer ──receipts──▶ peer
+//	peer ──manifest──▶ planner ──decisions──▶ peer ──data, ends──▶ landers ──▶ committer ──receipts──▶ peer
 //
-// The reader never waits for a person or for one file's disk: it checks frames
-// and hands them on. Landers hash and write pieces; the committer makes batches
-// of finished files durable, renames them and reports.
+// Landers take turns at reading the connection ([intake]), and hash and write
+// what they have read; the committer makes batches of finished files durable,
+// renames them and reports.
 type receiver struct {
 	o       ReceiveOptions
 	link    *link
@@ -149,17 +149,13 @@ type receiver struct {
 	resumed  bool      // the sender has listed its files before
 	listing  hash.Hash // of the manifest
 
-	free   chan []byte   // buffers for content: what bounds the memory
-	pieces chan pieces   // reader to landers
 	commit chan finished // landers to committer
 	agreed atomic.Bool   // every entry has been decided on, and the sender is being told
-	plan   chan planned  // reader to planner
+	plan   chan planned  // landers to planner
 	room   chan struct{} // committer to planner: files were finished
 
 	idle    idler
 	prepare *preparer
-
-	unpacker *unpacker // the reader's; nil until something comes packed
 
 	mu      sync.Mutex // guards what follows, and keeps calls of trace apart
 	entries entryList
@@ -170,19 +166,6 @@ type receiver struct {
 	failure string
 	damaged *VerifyError // the first file that arrived with another digest
 	start   time.Time
-}
-
-// pieces is a buffer of content with what it is.
-type pieces struct {
-	buf   []byte
-	items []item
-}
-
-// An item is a piece with its content, or a file's end.
-type item struct {
-	piece
-	content []byte
-	end     *fileEnd
 }
 
 // planned is what the planner works on: entries up to a number, and whether the
@@ -209,12 +192,6 @@ func (r *receiver) run(ctx context.Context) error {
 	r.start = time.Now()
 	r.listing = blake3.New(treehash.Size, nil)
 	r.result.Peer = r.link.conn.RemoteAddr().String()
-	buffers := workers + 4
-	r.free = make(chan []byte, buffers)
-	for range buffers {
-		r.free <- make([]byte, 0, treehash.GroupSize)
-	}
-	r.pieces = make(chan pieces, buffers)
 	r.commit = make(chan finished, maxCommit)
 	r.plan = make(chan planned, 64)
 	r.room = make(chan struct{}, 1)
@@ -243,18 +220,19 @@ func (r *receiver) run(ctx context.Context) error {
 	r.idle.moved()
 	wg.Go(func() { r.idle.watch(ctx, r.owed, cancel) })
 	task(&wg, func() error { return r.planEntries(ctx) })
+	in := &intake{link: r.link, manifest: newManifest(runtime.GOOS, r.landing.caseRule()), turn: make(chan time.Time, 1)}
+	in.turn <- r.start
 	for range workers {
-		task(&landers, func() error { return r.land(ctx) })
+		task(&landers, func() error { return r.take(ctx, in) })
 	}
 	committed := make(chan struct{})
 	task(&wg, func() error { defer close(committed); return r.commitFiles(ctx) })
 
-	err := r.read(ctx)
-	close(r.pieces)
-	close(r.plan)
 	landers.Wait()
+	close(r.plan)
 	close(r.commit)
 	<-committed
+	err := in.err
 	said := false // that all is done: nothing that happens now makes it less true
 	if err == nil && ctx.Err() == nil {
 		err = r.idle.ours(r.finish)
@@ -273,23 +251,7 @@ func (r *receiver) run(ctx context.Context) error {
 	return err
 }
 
-// land hashes and writes pieces.
-func (r *receiver) land(ctx context.Context) error {
-	for p := range r.pieces {
-		if ctx.Err() == nil {
-			for _, it := range p.items {
-				if err := r.landItem(it); err != nil {
-					return err
-				}
-			}
-		}
-		if p.buf != nil && ctx.Err() == nil { // else a blocked write may still hold it
-			r.free <- p.buf[:0]
-		}
-	}
-	return nil
-}
-
+// landItem hashes and writes a piece, or takes a file's end.
 func (r *receiver) landItem(it item) error {
 	in, err := r.incoming(it.entry)
 	if err != nil {

@@ -119,6 +119,8 @@ type sender struct {
 	memory   *sendMemory
 	attempts *attempts
 
+	turn chan time.Time // to write, with when the last one was over
+
 	mu      sync.Mutex // guards what follows, and keeps calls of trace apart
 	entries entryList
 	totals  Totals
@@ -169,7 +171,9 @@ func (s *sender) run(ctx context.Context, theirs hello) error {
 	if theirs.Features&featureSequential != 0 {
 		producers = 1
 	}
-	s.feeder = newFeeder(s.src, producers+3)
+	s.feeder = newFeeder(s.src)
+	s.feeder.emit = s.emit
+	s.turn = make(chan time.Time, 1)
 	if s.compress && theirs.Features&featurePacked != 0 {
 		pack, err := newPacker(producers)
 		if err != nil {
@@ -192,8 +196,7 @@ func (s *sender) run(ctx context.Context, theirs hello) error {
 	wg.Go(func() { s.link.keepAlive(ctx) })
 	wg.Go(func() { s.attempts.watch(ctx, cancel) })
 	task(func() error { return s.sendManifest(ctx, s.feeder.holes) })
-	task(func() error { return s.feeder.run(ctx, producers) })
-	task(func() error { return s.sendContent(ctx) })
+	task(func() error { return s.sendContent(ctx, producers) })
 	err := s.receive()
 	if s.trace.Closing != nil {
 		s.trace.Closing()
@@ -323,42 +326,12 @@ func (s *sender) sendManifest(ctx context.Context, holes bool) error {
 	return s.link.frame(frameManifestEnd, end.encode())
 }
 
-// sendContent writes what the feeder has ready.
-func (s *sender) sendContent(ctx context.Context) error {
-	mark := time.Now()
-	for {
-		var b batch
-		var ok bool
-		select {
-		case b, ok = <-s.feeder.ready:
-		case <-ctx.Done():
-			return nil
-		}
-		if !ok {
-			break
-		}
-		read := time.Now()
-		if err := s.link.write(b.frames); err != nil {
-			return err
-		}
-		now := time.Now()
-		if s.feeder.pack != nil && !s.packAll {
-			s.feeder.pack.link.took(len(b.frames), now.Sub(read))
-		}
-		s.mu.Lock()
-		s.result.Waited.Disk += read.Sub(mark)
-		s.result.Waited.Network += now.Sub(read)
-		for _, m := range b.moved {
-			if !m.hole {
-				s.result.Moved += int64(m.n)
-			}
-			if s.trace.Moved != nil {
-				s.trace.Moved(s.entries.at(m.entry), m.n)
-			}
-		}
-		s.mu.Unlock()
-		mark = now
-		s.feeder.recycle(b)
+// sendContent has the producers read and write what is decided on, until
+// everything is.
+func (s *sender) sendContent(ctx context.Context, producers int) error {
+	s.turn <- time.Now()
+	if err := s.feeder.run(ctx, producers); err != nil {
+		return err
 	}
 	if ctx.Err() != nil {
 		return nil
@@ -372,6 +345,40 @@ func (s *sender) sendContent(ctx context.Context) error {
 		text = s.limiter(waited)
 	}
 	return s.link.frame(frameFinish, limitPayload(s.limits, text))
+}
+
+// emit writes a producer's buffer.
+func (s *sender) emit(ctx context.Context, b batch) error {
+	var mark time.Time
+	select {
+	case mark = <-s.turn:
+	case <-ctx.Done():
+		return nil
+	}
+	begun := time.Now()
+	err := s.link.write(b.frames)
+	if err != nil {
+		return err // and nobody else gets a turn
+	}
+	now := time.Now()
+	s.turn <- now
+	read, wrote := begun.Sub(mark), now.Sub(begun)
+	if s.feeder.pack != nil && !s.packAll {
+		s.feeder.pack.link.took(len(b.frames), wrote)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.result.Waited.Disk += read
+	s.result.Waited.Network += wrote
+	for _, m := range b.moved {
+		if !m.hole {
+			s.result.Moved += int64(m.n)
+		}
+		if s.trace.Moved != nil {
+			s.trace.Moved(s.entries.at(m.entry), m.n)
+		}
+	}
+	return nil
 }
 
 // receive reads what the peer says until it is done.

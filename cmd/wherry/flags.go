@@ -18,7 +18,7 @@ func meetingFlags() []cli.Flag {
 		&cli.DurationFlag{Name: "timeout", Usage: "give up when nothing moves for `DUR`", Value: transfer.DefaultTimeout, DefaultText: transfer.DefaultTimeout.String()},
 		rateFlag(),
 		traceFlag(),
-		&cli.StringFlag{Name: "congestion", Usage: "congestion control by `NAME`: over TCP one of the kernel's, as cubic or bbr; over UDP model or cubic"},
+		&cli.StringFlag{Name: "congestion", Usage: "congestion control by `NAME`: over TCP one of the kernel's, as cubic or bbr; over UDP model, cubic, or fixed at --rate"},
 		&cli.BoolFlag{Name: "ipv4", Aliases: []string{"4"}, Usage: "use IPv4 only"},
 		&cli.BoolFlag{Name: "ipv6", Aliases: []string{"6"}, Usage: "use IPv6 only"},
 		&cli.StringFlag{Name: "source", Usage: "dial from the local address `IP`"},

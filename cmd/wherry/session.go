@@ -102,8 +102,8 @@ func newSession(p *printer, role string, conn net.Conn) *session {
 
 // arq is the name of the protocol that retransmits.
 func (s *session) arq() string {
-	if s.transport == "udp" {
-		return "model"
+	if s.measure.udp != nil {
+		return s.measure.udp.ARQ().String()
 	}
 	return "kernel"
 }

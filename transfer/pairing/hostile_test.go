@@ -258,7 +258,7 @@ func TestManyConnectionsAtOnce(t *testing.T) {
 // source that knows the code.
 func TestKeepSlowsDown(t *testing.T) {
 	code := mustCode(t, "17-cedar-otter")
-	l := serveLoopback(t, code, Config{Role: Receiver, Guard: NewGuard(GuardConfig{Keep: true})})
+	l := serveLoopback(t, code, Config{Role: Receiver, Guard: NewGuard(GuardConfig{Keep: true, Delay: time.Minute})}) // longer than the guesses take on any machine
 	answered, delayed := 0, 0
 	for i := range 8 {
 		_, err := Client(context.Background(), dial(t, l), mustCode(t, fmt.Sprintf("guess-%d", i)), Config{})

@@ -54,10 +54,16 @@ type Config struct {
 	// Hook, if not nil, is called at every step with the connections,
 	// clients first; it may act on them.
 	Hook func(now time.Duration, conns []*arq.Conn)
+	// Stop, if not nil, is asked every now and then whether to give up; Run
+	// then returns [ErrStopped].
+	Stop func() bool
 	// Link, if not nil, is told what the forward link decided about each
 	// packet, with the number that the sender gave it (handshake: its ID).
 	Link func(number uint64, d netem.Decision)
 }
+
+// ErrStopped is returned by [Run] when Config.Stop said so.
+var ErrStopped = errors.New("stopped")
 
 // Result is what a simulation showed.
 type Result struct {
@@ -80,6 +86,8 @@ type FlowResult struct {
 	Delivered int64
 	// Done is when the server had read everything and the client knew.
 	Done time.Duration
+	// Last is when the server read the last byte, counted from the dial.
+	Last time.Duration
 	// Goodput is bytes/s from the dial to the last byte read.
 	Goodput float64
 	// Share is bytes/s delivered between Config.From and the end.
@@ -171,7 +179,11 @@ func Run(cfg Config) (*Result, error) {
 	cfg.Forward.Header, cfg.Reverse.Header = tagLen, tagLen
 	cfg.Forward.Seed, cfg.Reverse.Seed = cfg.Seed, cfg.Seed
 	cfg.Forward.Direction, cfg.Reverse.Direction = 0, 1
+	told := cfg.Forward.Trace
 	cfg.Forward.Trace = &netem.Trace{Packet: func(d netem.Decision) {
+		if told != nil && told.Packet != nil {
+			told.Packet(d)
+		}
 		if d.Fate != netem.TailDrop {
 			r.queued = append(r.queued, uint32(d.Queued))
 		}
@@ -244,6 +256,9 @@ func (r *runner) run() error {
 		}
 		r.now = max(r.now, next)
 		r.res.Steps++
+		if r.cfg.Stop != nil && r.res.Steps%4096 == 0 && r.cfg.Stop() {
+			return ErrStopped
+		}
 		if r.res.Steps > 500_000_000 {
 			return errors.New("busy for ever")
 		}
@@ -449,6 +464,7 @@ func (r *runner) result() *Result {
 	for _, f := range r.flows {
 		x := FlowResult{Name: f.Name, Delivered: f.read, Done: f.done, Err: f.err}
 		if d := f.lastRead - f.Start; d > 0 {
+			x.Last = d
 			x.Goodput = float64(f.read) / d.Seconds()
 		}
 		if d := r.now - r.cfg.From; d > 0 {
