@@ -42,6 +42,10 @@ const (
 	featureHoles
 	// featureLimit: the finish and done frames tell what limited the transfer.
 	featureLimit
+	// featureStream: this connection is a further one of a transfer.
+	featureStream
+	// featureDatagrams: content goes as datagrams beside the stream.
+	featureDatagrams
 )
 
 // A sessionID names a transfer across its connections.
@@ -53,6 +57,10 @@ type hello struct {
 	Role     role
 	Features features
 	Session  sessionID // chosen by the sender; zero from a receiver
+
+	extended bool        // what follows is there
+	Streams  int         // connections that this end wants; 0 leaves it to the other
+	Token    streamToken // what a stream must show; zero: none may be opened
 }
 
 func (h hello) encode() []byte {
@@ -60,7 +68,11 @@ func (h hello) encode() []byte {
 	for s := 56; s >= 0; s -= 8 {
 		b = append(b, byte(h.Features>>s))
 	}
-	return append(b, h.Session[:]...)
+	b = append(b, h.Session[:]...)
+	if !h.extended {
+		return b
+	}
+	return append(append(b, byte(h.Streams)), h.Token[:]...)
 }
 
 // decodeHello accepts bytes after the fields it knows: later versions may add
@@ -70,6 +82,10 @@ func decodeHello(p []byte) (hello, error) {
 	h := hello{Min: uint64(d.byte()), Max: uint64(d.byte()), Role: role(d.byte())}
 	h.Features = features(d.uint64())
 	copy(h.Session[:], d.fixed(len(h.Session)))
+	if h.extended = len(d.b) > len(h.Token); h.extended {
+		h.Streams = int(d.byte())
+		copy(h.Token[:], d.fixed(len(h.Token)))
+	}
 	if d.err != nil {
 		return hello{}, d.err
 	}

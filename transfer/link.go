@@ -31,6 +31,7 @@ type link struct {
 	wmu       sync.Mutex
 	lastWrite atomic.Int64 // UnixNano; what the pinger looks at
 	closing   atomic.Bool  // goodbye has begun: only moments are left
+	finished  atomic.Bool  // of a stream: that it ends is no loss
 	bye       sync.Once
 }
 

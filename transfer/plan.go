@@ -135,7 +135,11 @@ func (r *receiver) planEntries(ctx context.Context) error {
 			if r.trace.Accepted != nil {
 				r.trace.Accepted(r.asked)
 			}
+			worth := r.asked.Bytes >= streamsFrom
 			r.mu.Unlock()
+			if worth && r.dial != nil {
+				r.dial()
+			}
 			r.agreed.Store(true)
 			if err := r.link.frame(frameDecisionsEnd, nil); err != nil {
 				return err

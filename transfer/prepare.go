@@ -58,7 +58,7 @@ func (p *preparer) begin(ctx context.Context, l lander, i int, e *Entry, o Overw
 
 // want asks for an entry's content, now or when its target is ready.
 func (r *receiver) want(ctx context.Context, i int, e *Entry, o Overwrite, out *decisions) error {
-	if e.Size >= journalFrom {
+	if e.Size >= journalFrom && r.lossy == nil {
 		r.prepare.begin(ctx, r.landing, i, e, o)
 		return nil
 	}
@@ -72,10 +72,17 @@ func (r *receiver) ask(p prepared, out *decisions) error {
 		return p.err
 	}
 	in := newIncoming(p.entry, p.e, p.target)
+	in.lossy = r.lossy != nil
+	if in.lossy && p.e.Size < 0 {
+		return &RefusedError{Reason: "a file of unknown size cannot come as datagrams"}
+	}
 	in.had = maps.Clone(p.have)
 	in.came.more = len(p.have)
 	for g := range p.have {
 		in.resumed += min(treehash.GroupSize, p.e.Size-g*treehash.GroupSize)
+		if in.lossy {
+			in.here.add(Range{g * treehash.GroupSize, min((g+1)*treehash.GroupSize, p.e.Size)})
+		}
 	}
 	r.mu.Lock()
 	r.files[p.entry] = in

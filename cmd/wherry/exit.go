@@ -117,6 +117,7 @@ var failureRules = []rule{
 	{as[*arq.ARQError], exitFailure, "mismatch", "give the same --arq on both ends; an end that listens without --arq follows the other, except to --arq none"},
 	{is(transfer.ErrPlainMismatch), exitPairing, "mismatch", "give --plain on both ends, or on neither"},
 	{as[*transfer.VerifyError], exitVerify, "verify", "a file changed while it was sent, or the path damages data; send it again"},
+	{as[*transfer.MissingError], exitVerify, "missing", "--arq none sends once: any other --arq brings what is missing; --allow-missing is content without"},
 	{as[*transfer.IncompleteError], exitFailure, "incomplete", "send again what is named above"},
 	{is(transfer.ErrDeclined), exitRefused, "refused", ""},
 	{is(errBogusAnswer), exitBogus, "bogus", "--at TIME validates as of another time; 'wherry lookup --trace' shows who serves it"},

@@ -25,7 +25,9 @@ type measure struct {
 	cpu    time.Duration
 	udp    *rudp.Conn
 	stats  arq.Stats
-	rtts   []time.Duration // samples of the kernel's smoothed RTT
+	// datagrams is what a receiver saw of --arq none.
+	datagrams arq.DatagramReport
+	rtts      []time.Duration // samples of the kernel's smoothed RTT
 }
 
 func startMeasure(conn net.Conn) *measure {
@@ -88,7 +90,7 @@ func (m *measure) stop() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.udp != nil {
-		m.stats = m.udp.Stats()
+		m.stats, m.datagrams = m.udp.Stats(), m.udp.Datagrams()
 	}
 	if m.conn != nil && m.known {
 		m.after, m.known = m.conn.TCPInfo()

@@ -39,6 +39,7 @@ type meeting struct {
 	code    pairing.Code // zero: none was given
 	keyLog  io.Writer
 	rate    *pace.Limiter // nil: as fast as can be
+	streams int           // connections at once; 0 leaves it to the path
 	std     stdio
 	p       *printer
 	rec     recorder
@@ -89,7 +90,10 @@ func meetingFrom(c *cli.Context, std stdio, p *printer, role pairing.Role, dialF
 	if m.udp, err = udpConfig(c, m.options); err != nil {
 		return nil, err
 	}
-	if err = checkTrace(c); err != nil {
+	if err = checkRecording(c); err != nil {
+		return nil, err
+	}
+	if m.streams, err = streamsFlag(c); err != nil {
 		return nil, err
 	}
 	if m.code, err = givenCode(c, std); err != nil {
