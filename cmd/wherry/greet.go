@@ -10,9 +10,10 @@ import (
 )
 
 // A greeter gives only connections whose peer has said a hello that suits us: who
-// scans ports, speaks another protocol or says nothing is told, dropped, and ends
-// nothing. Each is listened to beside the others, so that none holds up the one that
-// is waited for.
+// scans ports or speaks another protocol is told, dropped, and ends nothing. Each is
+// listened to beside the others, so that none holds up the one that is waited for.
+// A peer that stays and says nothing in the time for a hello is a dead one, and the
+// end of waiting: better an error that names it than a wait without end.
 type greeter struct {
 	waiter
 	ready  chan net.Conn
@@ -29,7 +30,10 @@ func newGreeter(ctx context.Context, ln waiter, side transfer.Side, dropped func
 		for {
 			conn, err := ln.AcceptContext(ctx)
 			if err != nil {
-				g.failed <- err
+				select {
+				case g.failed <- err:
+				case <-ctx.Done(): // nobody waits any more
+				}
 				return
 			}
 			select {
@@ -42,6 +46,13 @@ func newGreeter(ctx context.Context, ln waiter, side transfer.Side, dropped func
 				defer func() { <-place }()
 				peer := conn.RemoteAddr()
 				conn, err := transfer.Knock(ctx, conn, side)
+				if errors.Is(err, transfer.ErrPeerSilent) && ctx.Err() == nil {
+					select {
+					case g.failed <- err:
+					default: // another has ended it
+					}
+					return
+				}
 				if err != nil {
 					if ctx.Err() == nil {
 						dropped(peer, err)
@@ -64,7 +75,6 @@ func (g *greeter) AcceptContext(ctx context.Context) (net.Conn, error) {
 	case conn := <-g.ready:
 		return conn, nil
 	case err := <-g.failed:
-		g.failed <- err
 		return nil, err
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
@@ -80,7 +90,7 @@ func (g *greeter) Close() error {
 
 // strayWarning is what is told of a connection that is no transfer.
 func strayWarning(err error) string {
-	if errors.Is(err, transfer.ErrLost) || errors.Is(err, transfer.ErrPeerSilent) {
+	if errors.Is(err, transfer.ErrLost) {
 		return "came and said nothing; waiting on"
 	}
 	return "is not whom we wait for: " + oneLine(err) + "; waiting on"

@@ -10,8 +10,7 @@ import (
 	"time"
 )
 
-// Who is no sender ends nothing at a receiver that waits for one, and a silent
-// connection holds nobody up.
+// Who is no sender ends nothing at a receiver that waits for one.
 func TestStrays(t *testing.T) {
 	file := aFile(t, "f", 10_000)
 	dir := t.TempDir()
@@ -26,7 +25,7 @@ func TestStrays(t *testing.T) {
 		t.Cleanup(func() { c.Close() })
 		return c
 	}
-	dial() // says nothing
+	dial().Close()
 	dial().Close()
 	for _, s := range []string{
 		"GET / HTTP/1.1\r\nHost: \x1b[31m\r\n\r\n",
@@ -64,5 +63,18 @@ func TestStrays(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "f")); err != nil {
 		t.Error(err)
+	}
+}
+
+// A peer that stays and says nothing is dead, and ends the wait by itself.
+func TestDeadPeer(t *testing.T) {
+	r := startWherry(t, noInput(), "receive", "--plain", "--yes", "--listen", listenAny, "--dir", t.TempDir())
+	c, err := net.Dial("tcp", r.address(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if r.wait() != exitNetwork || !strings.Contains(r.errs.String(), c.LocalAddr().String()) {
+		t.Errorf("%v", r)
 	}
 }

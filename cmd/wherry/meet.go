@@ -155,6 +155,9 @@ func (m *meeting) one(ctx context.Context) (*encounter, error) {
 	wg.Go(func() {
 		for {
 			conn, err := ln.AcceptContext(ctx)
+			if errors.Is(err, transfer.ErrPeerSilent) {
+				continue // the transfer goes on without whoever that was
+			}
 			if err != nil {
 				return
 			}
