@@ -71,6 +71,7 @@ type Conn struct {
 	rate      rateSampler
 	cc        controller
 	pacer     pacer
+	hold      int // room that the next packet waits for; see train
 	inFlight  int
 	pmtu      pmtu
 	ecn       ecnState
@@ -102,7 +103,7 @@ type Conn struct {
 func newConn(now time.Duration, cfg Config, client bool) *Conn {
 	cfg = cfg.withDefaults()
 	c := &Conn{cfg: cfg, client: client, now: now, rng: rand.NewChaCha8(cfg.Seed)}
-	c.send.limit = cfg.SendBuffer
+	c.send.limit, c.send.ahead = cfg.SendBuffer, minAhead
 	c.flow.init(cfg.RecvBuffer)
 	c.recv.limit = c.flow.window
 	c.acks.init()
@@ -413,6 +414,7 @@ func (c *Conn) updatePace() {
 		r = c.cfg.Rate
 	}
 	c.pacer.rate = r
+	c.send.ahead = max(minAhead, c.cc.window()/2)
 }
 
 // seedFor derives the seed of a connection from a listener's.

@@ -58,6 +58,7 @@ func (c *Conn) pollData(now time.Duration, buf []byte) Transmit {
 		ecn = ECT0
 	}
 	var why Limiter
+	c.hold = c.train(size)
 	for {
 		if n+size > len(buf) {
 			why = LimitHost
@@ -70,6 +71,7 @@ func (c *Conn) pollData(now time.Duration, buf []byte) Transmit {
 		}
 		w := c.writePacket(now, buf[n:n+size], kind, ackDue)
 		ackDue = false
+		c.hold = size
 		n += w
 		if w < size {
 			why = LimitHost
@@ -121,10 +123,10 @@ func (c *Conn) nextKind(now time.Duration) (sendKind, Limiter) {
 	if pending {
 		// One packet may always fly: a window that shrank while datagrams
 		// were small can be less than one since path MTU discovery.
-		if c.inFlight > 0 && c.inFlight+size > c.cc.window() {
+		if c.inFlight > 0 && c.inFlight+c.hold > c.cc.window() {
 			return sendNothing, LimitCwnd
 		}
-		if !c.pacer.ready(size) {
+		if !c.pacer.ready(c.hold) {
 			return sendNothing, LimitPacing
 		}
 		return sendData, 0
