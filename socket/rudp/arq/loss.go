@@ -24,6 +24,10 @@ const (
 	// calmRounds is after how many rounds without a late packet the wait
 	// shrinks (RFC 8985 takes 16 recoveries).
 	calmRounds = 64
+	// minPTO and minOutage keep a peer that waits for a processor from being
+	// taken for a path that is broken.
+	minPTO    = 5 * time.Millisecond
+	minOutage = 100 * time.Millisecond
 )
 
 func (l *lossDetector) init() { l.timer = never }
@@ -127,7 +131,7 @@ func (c *Conn) armPTO(now time.Duration) {
 	}
 	// The backoff ends at a second more, so that a path that loses most
 	// packets is tried often enough before it is given up.
-	pto := c.rtt.pto(c.ackDelay())
+	pto := max(c.rtt.pto(c.ackDelay()), minPTO)
 	l.timer = c.lastSent + min(pto<<min(l.ptoCount, 6), pto+time.Second)
 }
 
@@ -173,7 +177,7 @@ func (c *Conn) onLossTimer(now time.Duration) {
 		queued++
 	}
 	c.needPing = true
-	if l.ptoCount >= 3 {
+	if l.ptoCount >= 3 && now-c.owed >= minOutage {
 		// Everything in flight is gone: count it, make room, start anew.
 		for n := c.sent.scan; n < c.sent.next; n++ {
 			if p := c.sent.at(n); p.state == packetInFlight && p.time+c.rtt.pto(c.ackDelay()) <= now {

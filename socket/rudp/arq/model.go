@@ -63,6 +63,7 @@ type model struct {
 	slow       float64 // slow start's window in bytes: bandwidth samples lag
 	startLoss  float64 // in the last round of startup that is known
 	filled     bool    // startup is over
+	lastRound  time.Duration
 
 	standing int     // rounds in which the queue did not drain
 	press    float64 // the governor's memory: several that overestimate
@@ -165,11 +166,11 @@ func (m *model) keep() float64 {
 	return 1 - m.floor.value
 }
 
-func (m *model) bdp() float64 { return m.bandwidth() * m.base.value().Seconds() }
+func (m *model) bdp() float64 { return m.bandwidth() * m.length().Seconds() }
 
 // theta is the queue that is nothing to worry about.
 func (m *model) theta() time.Duration {
-	return max(minQueue, m.base.value()/20, 2*m.rtts.jitter)
+	return max(minQueue, hostQueue-m.base.value(), m.base.value()/20, 2*m.rtts.jitter)
 }
 
 // queue is the delay that stood in the queue all through the last round.
@@ -185,7 +186,9 @@ func (m *model) enter(now time.Duration, p phase) {
 	m.led.begin(p)
 }
 
-func (m *model) onAck(e *ackEvent) {
+func (m *model) onAck(ack *ackEvent) {
+	event := m.rounds(*ack)
+	e := &event
 	now := e.now
 	m.mtu, m.srtt = e.mtu, e.srtt
 	if e.rtt > 0 {
@@ -274,6 +277,7 @@ func (m *model) judge(p *period) bool {
 func (m *model) advance(e *ackEvent) {
 	now := e.now
 	base := m.base.value()
+	length := m.length()
 	elapsed := now - m.since
 	switch m.phase {
 	case phaseStartup:
@@ -307,10 +311,10 @@ func (m *model) advance(e *ackEvent) {
 			m.enter(now, phaseDown)
 		}
 	case phaseDown:
-		if elapsed < base {
+		if elapsed < length {
 			return
 		}
-		if float64(e.inFlight) <= m.bdp()/m.keep() || elapsed > 3*base {
+		if float64(e.inFlight) <= m.bdp()/m.keep() || elapsed > 3*length {
 			m.startCruise(now)
 		}
 	case phaseCruise:
@@ -319,7 +323,7 @@ func (m *model) advance(e *ackEvent) {
 			m.enter(now, phaseProbeRTT)
 			return
 		}
-		if elapsed >= time.Duration(m.cruise)*base {
+		if elapsed >= time.Duration(m.cruise)*length {
 			m.bwLo = math.Inf(1)
 			if m.standing >= upStanding && !m.plain {
 				// There is a queue: more cannot be had by sending more.
@@ -329,11 +333,11 @@ func (m *model) advance(e *ackEvent) {
 			m.enter(now, phaseUp)
 		}
 	case phaseUp:
-		if elapsed >= base && (elapsed >= 2*base || float64(e.inFlight) >= upGain*m.bdp() || e.lost > 0 && !m.plain) {
+		if elapsed >= length && (elapsed >= 2*length || float64(e.inFlight) >= upGain*m.bdp() || e.lost > 0 && !m.plain) {
 			m.enter(now, phaseDown)
 		}
 	case phaseProbeRTT:
-		if m.roundsIn >= 2 && elapsed > base {
+		if m.roundsIn >= 2 && elapsed > length {
 			m.startCruise(now)
 		}
 	}
@@ -458,7 +462,7 @@ func (m *model) govern() float64 {
 		return 1
 	}
 	over := max(m.queue()-m.theta(), 0)
-	return 1 - min(.5, over.Seconds()/(2*m.base.value().Seconds())+m.press)
+	return 1 - min(.5, over.Seconds()/(2*max(m.base.value(), minRound).Seconds())+m.press)
 }
 
 func (m *model) window() int {
