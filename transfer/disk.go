@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"io"
 	"io/fs"
+	"iter"
 	"os"
 	"path"
 	"strconv"
@@ -442,6 +443,8 @@ func (l *diskLander) commit(batch []finished) {
 			t, ok := f.in.out.(*diskTarget)
 			switch {
 			case !ok:
+			case f.in.failed != "":
+				t.abandon() // the disk may be full: what is there can be continued when it is not
 			case f.status != statusDone:
 				t.discard()
 			default:
@@ -482,10 +485,10 @@ func (l *diskLander) commit(batch []finished) {
 
 // finish creates links, now that everything that could have been written through
 // one is written, and gives directories their modes and times, the deepest first.
-func (l *diskLander) finish(entries []Entry, o Overwrite) error {
-	for i := range entries {
-		if entries[i].Kind == Symlink {
-			if err := l.symlink(&entries[i], o); err != nil {
+func (l *diskLander) finish(entries iter.Seq[*Entry], o Overwrite) error {
+	for e := range entries {
+		if e.Kind == Symlink {
+			if err := l.symlink(e, o); err != nil {
 				return err
 			}
 		}

@@ -65,14 +65,16 @@ func (e *Entry) append(b []byte) []byte {
 // what can be checked of an entry alone; manifest.add checks the rest.
 func decodeManifest(p []byte, yield func(Entry) error) error {
 	d := decoder{b: p}
+	text := string(p) // one piece of memory for all the names in it
+	cut := func(b []byte) string { return text[len(p)-len(d.b)-len(b) : len(p)-len(d.b)] }
 	for len(d.b) > 0 {
 		e := Entry{Kind: Kind(d.byte())}
 		mode := d.uvarint()
 		sec := d.varint()
 		nsec := d.count("a modification time's nanoseconds", 999_999_999)
 		size := d.uvarint()
-		e.Path = string(d.bytes("a path", maxPath))
-		e.Target = string(d.bytes("a link target", maxPath))
+		e.Path = cut(d.bytes("a path", maxPath))
+		e.Target = cut(d.bytes("a link target", maxPath))
 		if d.err != nil {
 			return d.err
 		}

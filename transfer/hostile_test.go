@@ -146,7 +146,7 @@ func (v *victim) attack(t testing.TB, w *wire, o ReceiveOptions) (err, told erro
 	go func() { heard <- listen(theirs); theirs.Close() }()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	_, err = Receive(ctx, ours, o)
 	runtime.ReadMemStats(&after)
@@ -375,7 +375,7 @@ func (v *victim) asked(t testing.TB, list, then *wire, o ReceiveOptions, want fu
 	}()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	_, err := Receive(ctx, ours, o)
 	runtime.ReadMemStats(&after)
@@ -431,7 +431,7 @@ func copyInto(t testing.TB, v *victim, paths []string, o Overwrite) outcome {
 	}
 	defer src.Close()
 	a, b := pair(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	var out outcome
 	done := make(chan struct{})
@@ -661,7 +661,7 @@ func sendTo(t testing.TB, dir string, then func(net.Conn)) error {
 	}()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	_, err = Send(ctx, ours, src, SendOptions{Trace: &Trace{}})
 	runtime.ReadMemStats(&after)

@@ -196,6 +196,11 @@ func (j *journal) flush(batch []journalRecord) {
 	if err == nil {
 		j.kept += len(batch)
 	}
+	if len(j.pending) >= journalEvery { // they came meanwhile, and perhaps no more will
+		batch, j.pending = j.pending, nil
+		go j.flush(batch)
+		return
+	}
 	j.busy = false
 	j.idle.Broadcast()
 }
@@ -226,10 +231,10 @@ func (j *journal) keep() bool {
 func (j *journal) close() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.pending = nil
 	for j.busy {
 		j.idle.Wait()
 	}
-	j.pending = nil
 	j.file.Close()
 }
 

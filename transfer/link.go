@@ -205,6 +205,8 @@ func (l *link) part(err error) {
 	_ = l.conn.SetDeadline(time.Now().Add(parting)) // also frees the lock from a blocked writer
 	if err != nil && !lost(err) {
 		l.wmu.Lock()
+		// A machine with much to do may have let the deadline pass before this.
+		_ = l.conn.SetWriteDeadline(time.Now().Add(parting))
 		_, werr := l.conn.Write(appendFrame(nil, frameError, encodeError(err)))
 		l.wmu.Unlock()
 		if werr != nil {

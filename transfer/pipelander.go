@@ -3,6 +3,7 @@ package transfer
 import (
 	"errors"
 	"io"
+	"iter"
 	"sync"
 
 	"github.com/wherry-net/wherry/transfer/treehash"
@@ -23,16 +24,16 @@ var errStopped = errors.New("the transfer ended while the output was blocked")
 
 var errOrder = errors.New("content came out of order")
 
-func (l *pipeLander) caseRule() caseRule              { return caseSensitive }
-func (l *pipeLander) room(int64) error                { return nil }
-func (l *pipeLander) directory(*Entry) error          { return errors.ErrUnsupported }
-func (l *pipeLander) look(*Entry) (existing, error)   { return existing{}, nil }
-func (l *pipeLander) same(*Entry) error               { return nil }
-func (l *pipeLander) commit([]finished)               {}
-func (l *pipeLander) finish([]Entry, Overwrite) error { return nil }
-func (l *pipeLander) close()                          {}
-func (l *pipeLander) landed(int64, treehash.CV)       {}
-func (l *pipeLander) abandon()                        {}
+func (l *pipeLander) caseRule() caseRule                       { return caseSensitive }
+func (l *pipeLander) room(int64) error                         { return nil }
+func (l *pipeLander) directory(*Entry) error                   { return errors.ErrUnsupported }
+func (l *pipeLander) look(*Entry) (existing, error)            { return existing{}, nil }
+func (l *pipeLander) same(*Entry) error                        { return nil }
+func (l *pipeLander) commit([]finished)                        {}
+func (l *pipeLander) finish(iter.Seq[*Entry], Overwrite) error { return nil }
+func (l *pipeLander) close()                                   {}
+func (l *pipeLander) landed(int64, treehash.CV)                {}
+func (l *pipeLander) abandon()                                 {}
 func (l *pipeLander) target(*Entry, Overwrite) (target, map[int64]treehash.CV, error) {
 	return l, nil, nil
 }

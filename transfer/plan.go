@@ -3,6 +3,7 @@ package transfer
 import (
 	"context"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/wherry-net/wherry/socket/safetext"
@@ -58,7 +59,7 @@ type lander interface {
 	// batch.
 	commit(batch []finished)
 	// finish creates links and sets what directories are to look like.
-	finish(entries []Entry, o Overwrite) error
+	finish(entries iter.Seq[*Entry], o Overwrite) error
 	close()
 }
 
@@ -91,6 +92,11 @@ func (r *receiver) planEntries(ctx context.Context) error {
 				break
 			}
 			upTo, complete = p.upTo, complete || p.complete
+			// Now, and not only at the list's end: what needs no question may be on
+			// its way before that.
+			if err := r.makeSureOfRoom(); err != nil {
+				return err
+			}
 			if complete {
 				if err := r.accept(ctx, p.list, &accepted); err != nil {
 					return err
@@ -139,14 +145,19 @@ func (r *receiver) roomy() bool {
 	return len(r.files) < maxPlanned
 }
 
-// accept asks, once, when the manifest is complete, and looks for room.
+// makeSureOfRoom refuses a list, as far as it is known, that does not fit.
+func (r *receiver) makeSureOfRoom() error {
+	r.mu.Lock()
+	left := r.totals.Bytes - r.result.Moved
+	r.mu.Unlock()
+	return r.landing.room(left)
+}
+
+// accept asks, once, when the manifest is complete.
 func (r *receiver) accept(ctx context.Context, list [treehash.Size]byte, accepted *bool) error {
 	r.mu.Lock()
-	offer := Offer{Peer: r.result.Peer, Entries: r.entries, Totals: r.totals}
+	offer := Offer{Peer: r.result.Peer, Entries: r.entries.all(), Totals: r.totals}
 	r.mu.Unlock()
-	if err := r.landing.room(offer.Totals.Bytes - r.landed()); err != nil {
-		return err
-	}
 	if *accepted {
 		return nil
 	}
@@ -165,17 +176,10 @@ func (r *receiver) accept(ctx context.Context, list [treehash.Size]byte, accepte
 	return err
 }
 
-// landed is how many bytes this transfer has written already.
-func (r *receiver) landed() int64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.result.Moved
-}
-
 func (r *receiver) entry(i int) *Entry {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return &r.entries[i]
+	return r.entries.at(i)
 }
 
 // planEntry decides on one entry, or asks for its digest to decide by.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash"
 	"io"
+	"iter"
 	"net"
 	"os"
 	"runtime"
@@ -58,7 +59,7 @@ type ReceiveOptions struct {
 // An Offer is a complete manifest, before anything was created.
 type Offer struct {
 	Peer    string
-	Entries []Entry
+	Entries iter.Seq[*Entry] // which stay as they are
 	Totals  Totals
 }
 
@@ -147,7 +148,7 @@ type receiver struct {
 	unpacker *unpacker // the reader's; nil until something comes packed
 
 	mu      sync.Mutex // guards what follows, and keeps calls of trace apart
-	entries []Entry
+	entries entryList
 	totals  Totals
 	files   map[int]*incoming // decided to be sent or compared, and not yet reported
 	asked   Totals
@@ -236,10 +237,12 @@ func (r *receiver) run(ctx context.Context) error {
 	landers.Wait()
 	close(r.commit)
 	<-committed
+	said := false // that all is done: nothing that happens now makes it less true
 	if err == nil && ctx.Err() == nil {
 		err = r.finish()
+		said = err == nil
 	}
-	if cause := reason(ctx); cause != nil && (err == nil || lost(err) || errors.Is(err, context.Canceled)) {
+	if cause := reason(ctx); cause != nil && !said && (err == nil || lost(err) || errors.Is(err, context.Canceled)) {
 		err = cause
 	}
 	if r.trace.Closing != nil {
@@ -416,7 +419,7 @@ func (r *receiver) count(f finished) {
 // times of directories, which writing into them has changed.
 func (r *receiver) finish() error {
 	r.mu.Lock()
-	left, entries := len(r.files), r.entries
+	left, entries := len(r.files), r.entries.all()
 	r.mu.Unlock()
 	if left > 0 {
 		return protocolErrorf("it finished with %d files outstanding", left)

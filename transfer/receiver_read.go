@@ -114,14 +114,14 @@ func (r *receiver) read(ctx context.Context) error {
 			r.listing.Write(p)
 			err = decodeManifest(p, func(e Entry) error { return r.list(m, e) })
 			if err == nil {
-				err = send(planned{upTo: len(r.entries)})
+				err = send(planned{upTo: r.entries.n})
 			}
 		case t == frameManifestEnd && !listed:
-			listed = true
+			listed, m.seen = true, nil // nothing will be held against them any more
 			var end manifestEnd
 			if end, err = decodeManifestEnd(p); err == nil {
-				if end.Entries != uint64(len(r.entries)) {
-					return protocolErrorf("the manifest has %d entries, its end says %d", len(r.entries), end.Entries)
+				if end.Entries != uint64(r.entries.n) {
+					return protocolErrorf("the manifest has %d entries, its end says %d", r.entries.n, end.Entries)
 				}
 				r.mu.Lock()
 				r.totals.Skipped = int(min(end.Skipped, 1<<31))
@@ -130,7 +130,7 @@ func (r *receiver) read(ctx context.Context) error {
 					r.trace.Listed(r.totals)
 				}
 				r.mu.Unlock()
-				err = send(planned{upTo: len(r.entries), complete: true, list: [treehash.Size]byte(r.listing.Sum(nil))})
+				err = send(planned{upTo: r.entries.n, complete: true, list: [treehash.Size]byte(r.listing.Sum(nil))})
 			}
 		case t == frameEnd:
 			var end fileEnd
@@ -182,14 +182,14 @@ func (r *receiver) list(m *manifest, e Entry) error {
 	if err := m.add(e); err != nil {
 		return err
 	}
-	if r.o.Output != nil && (e.Kind != File || len(r.entries) > 0) {
+	if r.o.Output != nil && (e.Kind != File || r.entries.n > 0) {
 		return &RefusedError{Reason: "more than one file, where one was to go to standard output"}
 	}
 	if r.o.MaxSize > 0 && (m.bytes > r.o.MaxSize || e.Size == UnknownSize && r.o.Output == nil && r.o.MaxSize < m.bytes) {
 		return &RefusedError{Reason: fmt.Sprintf("more than the %d bytes that the receiver takes", r.o.MaxSize)}
 	}
 	r.mu.Lock()
-	r.entries = append(r.entries, e)
+	r.entries.add(e)
 	r.totals.count(&e)
 	r.mu.Unlock()
 	return nil

@@ -271,7 +271,7 @@ func (a *attempts) gaveUp(ctx context.Context, err error) error {
 
 // sendMemory is what a sender knows from earlier connections.
 type sendMemory struct {
-	entries []Entry // once the manifest is complete
+	entries *entryList // once the manifest is complete
 	totals  Totals
 	ends    map[int]sentFile
 	keep    bool

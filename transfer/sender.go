@@ -105,7 +105,7 @@ type sender struct {
 	attempts *attempts
 
 	mu      sync.Mutex // guards what follows, and keeps calls of trace apart
-	entries []Entry
+	entries entryList
 	totals  Totals
 	wanted  map[int]bool    // decided to send (false: only compared so far), receipt outstanding
 	settled map[int]bool    // their receipts have come: nothing more can be asked of them
@@ -225,8 +225,8 @@ func (s *sender) sendManifest(ctx context.Context) error {
 	if s.memory.entries != nil { // walked before the connection was lost
 		s.totals, s.result.Skipped = Totals{Skipped: s.memory.totals.Skipped}, s.memory.totals.Skipped
 		list = func(yield func(Entry) error, _ func(string, string)) error {
-			for _, e := range s.memory.entries {
-				if err := yield(e); err != nil {
+			for e := range s.memory.entries.all() {
+				if err := yield(*e); err != nil {
 					return err
 				}
 			}
@@ -240,9 +240,9 @@ func (s *sender) sendManifest(ctx context.Context) error {
 			return reason(ctx)
 		}
 		s.mu.Lock()
-		s.entries = append(s.entries, e)
+		s.entries.add(e)
 		s.totals.count(&e)
-		n := len(s.entries)
+		n := s.entries.n
 		s.mu.Unlock()
 		if n > maxEntries {
 			return fmt.Errorf("send: more than %d entries in one transfer", maxEntries)
@@ -273,8 +273,8 @@ func (s *sender) sendManifest(ctx context.Context) error {
 	if s.trace.Listed != nil && s.memory.entries == nil {
 		s.trace.Listed(totals)
 	}
-	s.memory.totals, s.memory.entries = totals, s.entries
-	end := manifestEnd{uint64(len(s.entries)), uint64(totals.Bytes), uint64(totals.Skipped)}
+	s.memory.totals, s.memory.entries = totals, &s.entries
+	end := manifestEnd{uint64(s.entries.n), uint64(totals.Bytes), uint64(totals.Skipped)}
 	s.mu.Unlock()
 	return s.link.frame(frameManifestEnd, end.encode())
 }
@@ -304,7 +304,7 @@ func (s *sender) sendContent(ctx context.Context) error {
 		for _, m := range b.moved {
 			s.result.Moved += int64(m.n)
 			if s.trace.Moved != nil {
-				s.trace.Moved(&s.entries[m.entry], m.n)
+				s.trace.Moved(s.entries.at(m.entry), m.n)
 			}
 		}
 		s.mu.Unlock()
@@ -357,7 +357,7 @@ func (s *sender) receive() error {
 func (s *sender) decide(c decision) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c.First+c.Count > len(s.entries) {
+	if c.First+c.Count > s.entries.n {
 		return protocolErrorf("a decision about an entry that was not sent")
 	}
 	if c.Verb == verbSkip {
@@ -369,7 +369,7 @@ func (s *sender) decide(c decision) error {
 		return nil
 	}
 	for i := c.First; i < c.First+c.Count; i++ {
-		e := &s.entries[i]
+		e := s.entries.at(i)
 		if e.Kind != File {
 			return protocolErrorf("it asks for the content of %s, a %v", path.Base(e.Path), e.Kind)
 		}
@@ -406,7 +406,7 @@ func (s *sender) receipt(r receipt) error {
 	defer s.mu.Unlock()
 	send, known := s.wanted[r.Entry]
 	switch {
-	case r.Entry >= len(s.entries) || s.entries[r.Entry].Kind != File:
+	case r.Entry >= s.entries.n || s.entries.at(r.Entry).Kind != File:
 		return protocolErrorf("a receipt for something that is not a file")
 	case s.settled[r.Entry]:
 		return protocolErrorf("a second receipt for a file")
@@ -422,7 +422,7 @@ func (s *sender) receipt(r receipt) error {
 	delete(s.wanted, r.Entry)
 	delete(s.sent, r.Entry)
 	s.settled[r.Entry] = true
-	e := &s.entries[r.Entry]
+	e := s.entries.at(r.Entry)
 	switch r.Status {
 	case statusDone, statusHad:
 		if !read || r.Digest != end.Digest {

@@ -53,7 +53,7 @@ func copyTree(t testing.TB, paths []string, so SourceOptions, dir string, ro Rec
 		ro.Dir = root
 	}
 	a, b := pair(t)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	var o outcome
 	done := make(chan struct{})

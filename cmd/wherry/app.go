@@ -65,6 +65,7 @@ func newApp(io stdio) *cli.App {
 		Commands: []*cli.Command{
 			sendCommand(io),
 			receiveCommand(io),
+			serveCommand(io),
 			lookupCommand(io),
 			echoCommand(io),
 			pingCommand(io),

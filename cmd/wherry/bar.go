@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"github.com/wherry-net/wherry/socket/units"
 	"slices"
 	"time"
 
@@ -151,19 +152,7 @@ func (b *bar) clear() {
 	}
 }
 
-// formatBytes is n in the binary units that ls and df use.
-func formatBytes(n int64) string {
-	const units = "KMGTPE"
-	if n < 1024 {
-		return fmt.Sprintf("%d B", n)
-	}
-	f, i := float64(n)/1024, 0
-	for f >= 999.5 && i < len(units)-1 {
-		f /= 1024
-		i++
-	}
-	return fmt.Sprintf("%.3g %ciB", f, units[i])
-}
+func formatBytes(n int64) string { return units.FormatBytes(n) }
 
 // formatRate is bytes per second in the decimal bits that links are sold in.
 func formatRate(bytesPerSecond float64) string {

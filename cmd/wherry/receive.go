@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 
@@ -146,14 +145,26 @@ func openDir(dir string) (*os.Root, error) {
 		return nil, withHint(pathError("open the target directory", dir, err), "--dir must name a directory")
 	}
 	// Writable? Better told now than after the sender has come.
-	f, err := os.CreateTemp(dir, ".wherry-write-probe-*")
-	if err != nil {
+	if err := probe(root); err != nil {
 		root.Close()
 		return nil, withHint(pathError("write to the target directory", dir, err), "--dir must name a directory that you may write to")
 	}
-	f.Close()
-	_ = root.Remove(filepath.Base(f.Name()))
 	return root, nil
+}
+
+// writeProbe is made and removed to see whether that is possible. It has always
+// the same name, of those that no entry may have, so that what a killed run left
+// of it goes with the next.
+const writeProbe = "wherry-write-probe.wherry-part"
+
+func probe(root *os.Root) error {
+	if err := root.Mkdir(writeProbe, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := root.Remove(writeProbe); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err // another receiver may have removed it; whoever may not is told
+	}
+	return nil
 }
 
 // An asker asks the person at the terminal.
@@ -169,8 +180,7 @@ func (a *asker) accept(ctx context.Context, offer transfer.Offer) error {
 	defer a.mu.Unlock()
 	w := bufio.NewWriter(a.io.Err)
 	fmt.Fprintf(w, "%s offers %s, %s:\n", offer.Peer, count(offer.Totals.Files, "file"), formatBytes(offer.Totals.Bytes))
-	for i := range offer.Entries {
-		e := &offer.Entries[i]
+	for e := range offer.Entries {
 		switch {
 		case e.Kind == transfer.Dir:
 			fmt.Fprintf(w, "  %10s  %s/\n", "", safetext.Clean(e.Path))

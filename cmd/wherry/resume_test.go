@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 )
@@ -59,7 +60,7 @@ func start(t *testing.T, bin string, args ...string) *process {
 // until is the next event of that name.
 func (p *process) until(t *testing.T, event string) map[string]any {
 	t.Helper()
-	limit := time.After(time.Minute)
+	limit := time.After(3 * time.Minute)
 	for {
 		select {
 		case e, ok := <-p.events:
@@ -73,19 +74,84 @@ func (p *process) until(t *testing.T, event string) map[string]any {
 				t.Fatalf("%v: %v", p.cmd.Args, e)
 			}
 		case <-limit:
-			t.Fatalf("%v: no event %q within a minute", p.cmd.Args, event)
+			t.Fatalf("%v: no event %q", p.cmd.Args, event)
 		}
 	}
 }
 
-func freePort(t *testing.T) string {
+// A gate stands between a sender and the receivers that take each other's place.
+// It keeps the address that the sender dials, and lets no more than so many bytes
+// through until it is opened: a transfer cannot be over before it is killed,
+// however busy the machine is.
+type gate struct {
+	net.Listener
+	mu   sync.Mutex
+	wake *sync.Cond
+	to   string // the receiver now; empty while there is none
+	left int64
+	open bool
+	end  bool
+}
+
+func newGate(t *testing.T, let int64) *gate {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := net.Listen("tcp", listenAny)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	g := &gate{Listener: ln, left: let}
+	g.wake = sync.NewCond(&g.mu)
+	t.Cleanup(func() { g.change(func() { g.end = true }); ln.Close() })
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go g.serve(c)
+		}
+	}()
+	return g
+}
+
+func (g *gate) change(f func()) {
+	g.mu.Lock()
+	f()
+	g.mu.Unlock()
+	g.wake.Broadcast()
+}
+
+// serve joins c to the receiver, as soon as there is one.
+func (g *gate) serve(c net.Conn) {
+	defer c.Close()
+	g.mu.Lock()
+	for g.to == "" && !g.end {
+		g.wake.Wait()
+	}
+	to := g.to
+	g.mu.Unlock()
+	d, err := net.Dial("tcp", to)
+	if err != nil {
+		return
+	}
+	defer d.Close()
+	go func() { _, _ = io.Copy(c, d); c.Close(); d.Close() }()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := c.Read(buf)
+		if err != nil {
+			return
+		}
+		g.mu.Lock()
+		g.left -= int64(n)
+		for g.left < 0 && !g.open && !g.end {
+			g.wake.Wait()
+		}
+		g.mu.Unlock()
+		if _, err := d.Write(buf[:n]); err != nil {
+			return
+		}
+	}
 }
 
 // TestKilled kills the receiver without warning in the midst of a large file,
@@ -95,7 +161,7 @@ func TestKilled(t *testing.T) {
 	bin := build(t)
 	size := int64(400 << 20)
 	if testing.Short() {
-		size = 160 << 20
+		size = 200 << 20
 	}
 	src := filepath.Join(t.TempDir(), "big")
 	f, err := os.Create(src)
@@ -112,7 +178,7 @@ func TestKilled(t *testing.T) {
 		both bool
 	}{{"receiver, plain", true, false}, {"receiver, paired", false, false}, {"both, plain", true, true}} {
 		t.Run(c.name, func(t *testing.T) {
-			dst, addr := t.TempDir(), freePort(t)
+			dst, g := t.TempDir(), newGate(t, size*3/4)
 			common := []string{"--json", "--plain"}
 			if !c.plain {
 				code := filepath.Join(t.TempDir(), "code")
@@ -121,15 +187,16 @@ func TestKilled(t *testing.T) {
 				}
 				common = []string{"--json", "--code-file", code}
 			}
-			receiver := append([]string{"receive", "--listen", addr, "--yes", "--dir", dst}, common...)
-			sender := append([]string{"send", "--to", addr, src}, common...)
+			receiver := append([]string{"receive", "--listen", listenAny, "--yes", "--dir", dst}, common...)
+			sender := append([]string{"send", "--to", g.Addr().String(), src}, common...)
 			r := start(t, bin, receiver...)
-			r.until(t, "listening")
+			at := r.until(t, "listening")["address"].(string)
+			g.change(func() { g.to = at })
 			s := start(t, bin, sender...)
 
 			// At half of it, the journal knows of nearly half.
 			half := size / 2 >> 20 * 44
-			for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) { //permit:time.Sleep watches another process grow a file
+			for end := time.Now().Add(3 * time.Minute); ; time.Sleep(time.Millisecond) { //permit:time.Sleep watches another process grow a file
 				if info, err := os.Stat(filepath.Join(dst, "big.wherry-journal")); err == nil && info.Size() >= half {
 					break
 				}
@@ -140,14 +207,16 @@ func TestKilled(t *testing.T) {
 					t.Fatalf("no journal: %s", &s.stderr)
 				}
 			}
-			_ = r.cmd.Process.Kill()
-			_ = r.cmd.Wait()
-			if _, err := os.Stat(filepath.Join(dst, "big")); err == nil {
-				t.Fatal("the final name is there already")
-			}
-			if c.both {
+			g.change(func() { g.to = "" })
+			if c.both { // the sender first, lest it be the gate's next guest
 				_ = s.cmd.Process.Kill()
 				_ = s.cmd.Wait()
+			}
+			_ = r.cmd.Process.Kill()
+			_ = r.cmd.Wait()
+			g.change(func() { g.open = true })
+			if _, err := os.Stat(filepath.Join(dst, "big")); err == nil {
+				t.Fatal("the final name is there already")
 			}
 			stop := make(chan struct{})
 			watched := make(chan error, 1)
@@ -166,7 +235,8 @@ func TestKilled(t *testing.T) {
 				}
 			}()
 			r = start(t, bin, receiver...)
-			r.until(t, "listening")
+			at = r.until(t, "listening")["address"].(string)
+			g.change(func() { g.to = at })
 			if c.both {
 				s = start(t, bin, sender...)
 			}

@@ -63,8 +63,8 @@ func TestScripts(t *testing.T) {
 }
 
 // scriptPatience bounds every wait of a script. It is far more than anything
-// takes, and passes only when something hangs.
-const scriptPatience = 30 * time.Second
+// takes on a machine with much else to do, and passes only when something hangs.
+const scriptPatience = 2 * time.Minute
 
 // expect is a program: see TestMain.
 func expect() {
@@ -394,7 +394,9 @@ func bigFile(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// clock start, and clock within DUR: fails if more time has passed since.
+// clock start, and clock within DUR: tells if more time has passed since, and fails
+// if that is more than anything may take; or at once if WHERRY_TIMES is set, which
+// is for a machine that has nothing else to do.
 func clock(ts *testscript.TestScript, neg bool, args []string) {
 	const started = "CLOCK"
 	switch args[0] {
@@ -405,8 +407,10 @@ func clock(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		since, err := time.Parse(time.RFC3339Nano, ts.Getenv(started))
 		ts.Check(err)
-		if d := time.Since(since); d > limit {
+		if d := time.Since(since); d > scriptPatience || d > limit && os.Getenv("WHERRY_TIMES") != "" {
 			ts.Fatalf("it took %v, more than %v", d, limit)
+		} else if d > limit {
+			ts.Logf("it took %v, more than %v", d, limit)
 		}
 	default:
 		ts.Fatalf("usage: clock start|within DUR")

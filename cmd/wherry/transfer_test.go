@@ -58,7 +58,7 @@ func (l *lockedBuffer) String() string {
 // startWherry runs a command line until it ends or the test does.
 func startWherry(t *testing.T, in io.Reader, args ...string) *wherryProc {
 	t.Helper()
-	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
 	w := &wherryProc{stop: stop, done: make(chan struct{}), opened: make(chan string, 1)}
 	found := func(addr string) {
 		select {
@@ -122,7 +122,8 @@ func noInput() io.Reader { return strings.NewReader("") }
 // listenAny is a port that nobody else has.
 const listenAny = "127.0.0.1:0"
 
-// deadPort is an address where nobody listens.
+// deadPort is an address where nobody listens, nor will while the test runs: a
+// connection to elsewhere has it.
 func deadPort(t *testing.T) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", listenAny)
@@ -130,7 +131,12 @@ func deadPort(t *testing.T) string {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	return ln.Addr().String()
+	conn, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn.LocalAddr().String()
 }
 
 // aFile makes a file of n bytes.
@@ -185,14 +191,14 @@ func TestRate(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
-		name        string
-		send, recv  []string
-		least, most time.Duration
+		name       string
+		send, recv []string
+		least      time.Duration // and no most: other work on the machine may take any time
 	}{
-		{"sender", []string{"--plain", "--rate", "8Mbit"}, []string{"--plain"}, 550 * time.Millisecond, 5 * time.Second},
-		{"receiver", []string{"--plain"}, []string{"--plain", "--rate", "1MB/s"}, 550 * time.Millisecond, 5 * time.Second},
-		{"udp", []string{"--plain", "--udp", "--rate", "8Mbit"}, []string{"--plain", "--udp"}, 550 * time.Millisecond, 5 * time.Second},
-		{"paired", []string{"--rate", "8Mbit", "--code-file", code}, []string{"--code-file", code}, 550 * time.Millisecond, 5 * time.Second},
+		{"sender", []string{"--plain", "--rate", "8Mbit"}, []string{"--plain"}, 550 * time.Millisecond},
+		{"receiver", []string{"--plain"}, []string{"--plain", "--rate", "1MB/s"}, 550 * time.Millisecond},
+		{"udp", []string{"--plain", "--udp", "--rate", "8Mbit"}, []string{"--plain", "--udp"}, 550 * time.Millisecond},
+		{"paired", []string{"--rate", "8Mbit", "--code-file", code}, []string{"--code-file", code}, 550 * time.Millisecond},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -202,7 +208,7 @@ func TestRate(t *testing.T) {
 			if s.wait() != 0 || r.wait() != 0 {
 				t.Fatalf("send: %v\nreceive: %v", s, r)
 			}
-			if d := time.Since(start); d < c.least || d > c.most {
+			if d := time.Since(start); d < c.least {
 				t.Errorf("600 kB at 1 MB/s took %v", d)
 			}
 		})

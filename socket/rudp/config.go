@@ -52,8 +52,9 @@ const (
 // several goroutines and must be quick.
 type Trace struct {
 	// Conn is called for each connection as it begins and returns the trace
-	// for its engine; nil means that of Config.Engine.
-	Conn func(local, remote netip.AddrPort) *arq.Trace
+	// for its engine; nil means that of Config.Engine. epoch is the moment from
+	// which the engine counts its times.
+	Conn func(epoch time.Time, local, remote netip.AddrPort) *arq.Trace
 	// Datagram is called for each datagram that is sent or received, with the
 	// UDP payload, which it must not keep.
 	Datagram func(at time.Time, sent bool, local, remote netip.AddrPort, ecn datagram.ECN, payload []byte)

@@ -227,7 +227,7 @@ func (e *endpoint) engineConfig(local netip.Addr, remote netip.AddrPort) (arq.Co
 		cfg.MaxDatagram = datagram.InterfacePayload(at.Addr(), remote.Addr())
 	}
 	if t := e.cfg.Trace; t != nil && t.Conn != nil {
-		if own := t.Conn(at, remote); own != nil {
+		if own := t.Conn(e.clock.start, at, remote); own != nil {
 			cfg.Trace = own
 		}
 	}

@@ -52,6 +52,22 @@ func TestGroups(t *testing.T) {
 	}
 }
 
+// BenchmarkGroup hashes memory that is in the cache, and memory that is not.
+func BenchmarkGroup(b *testing.B) {
+	buf := make([]byte, 64<<20)
+	for i := range buf {
+		buf[i] = byte(i)
+	}
+	for name, span := range map[string]int{"hot": GroupSize, "cold": len(buf)} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(GroupSize)
+			for i := 0; b.Loop(); i += GroupSize {
+				Group(buf[i%span:][:GroupSize], 0)
+			}
+		})
+	}
+}
+
 func BenchmarkSum(b *testing.B) {
 	for _, n := range []int{100, 4 << 10, 64 << 10, 1 << 20} {
 		p := make([]byte, n)

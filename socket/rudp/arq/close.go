@@ -85,7 +85,9 @@ func (c *Conn) pollClose(now time.Duration, buf []byte) int {
 	b = c.acks.append(b, now, 200)
 	b = appendClose(b, c.end.err.Code, c.end.err.Application, c.end.err.Reason)
 	seal(b)
-	c.traceSent(PacketEvent{Now: now, Type: "data", Number: c.sent.next - 1, Size: len(b)})
+	c.stats.PacketsSent++
+	c.stats.BytesSent += uint64(len(b))
+	c.traceSent(PacketEvent{Now: now, Type: "data", Number: c.sent.next - 1, Size: len(b), Close: true})
 	if c.end.deadline <= now {
 		c.setState(StateDone)
 	}

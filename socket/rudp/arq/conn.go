@@ -95,7 +95,8 @@ type Conn struct {
 	idleLimit time.Duration
 
 	stats Stats
-	spans []span // scratch for ACKs
+	spans []span        // scratch for ACKs
+	newly []PacketRange // scratch for tracing ACKs
 
 	elicitSent uint64 // packets sent that wanted an answer
 }
@@ -358,6 +359,9 @@ func (c *Conn) setState(s State) {
 		t.State(c.now, s)
 	}
 	if s == StateDone {
+		if t := c.cfg.Trace; t != nil && t.Closed != nil {
+			t.Closed(c.now, c.err)
+		}
 		c.lim.set(c.now, LimitApp, &c.stats)
 		// What was received stays readable; the rest is let go.
 		c.send.ring = ring{}

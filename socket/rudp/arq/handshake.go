@@ -57,6 +57,8 @@ func (c *Conn) establish(now time.Duration, p params) {
 	c.updatePace()
 	c.setState(StateEstablished)
 	c.pmtu.start(now)
+	c.traceSendWindow()
+	c.traceRecvWindow()
 }
 
 func (c *Conn) pollHandshake(now time.Duration, buf []byte) Transmit {
@@ -144,6 +146,9 @@ func (c *Conn) handleHandshake(now time.Duration, h header, b []byte, from netip
 	}
 	c.stats.PacketsReceived++
 	c.stats.BytesReceived += uint64(len(b))
+	if t := c.cfg.Trace; t != nil && t.PacketReceived != nil {
+		t.PacketReceived(PacketEvent{Now: now, Type: h.typ.String(), Number: h.number, Size: len(b)})
+	}
 }
 
 // seed starts the estimator with the handshake's round trip, before any

@@ -112,7 +112,11 @@ func (c *Conn) lose(now time.Duration, n uint64, p *sentPacket, trigger LossTrig
 		c.pmtu.onProbeLost(now, int(p.size))
 		return // says nothing about congestion
 	}
+	before := c.pmtu.size
 	c.pmtu.onLost(now, int(p.size))
+	if t := c.cfg.Trace; t != nil && t.MTU != nil && c.pmtu.size != before {
+		t.MTU(now, c.pmtu.size)
+	}
 	e.lost += int(p.size)
 	e.lostPackets++
 	e.lostSent = max(e.lostSent, p.time)
@@ -145,6 +149,7 @@ func (c *Conn) onLossTimer(now time.Duration) {
 			e.inFlight = c.inFlight
 			c.cc.onAck(&e)
 			c.updatePace()
+			c.traceController(now)
 		}
 		c.settle(now)
 		c.armPTO(now)
@@ -152,6 +157,9 @@ func (c *Conn) onLossTimer(now time.Duration) {
 	}
 	l := &c.loss
 	l.ptoCount++
+	if t := c.cfg.Trace; t != nil && t.ProbeTimeout != nil {
+		t.ProbeTimeout(now, l.ptoCount)
+	}
 	l.probes = 2
 	c.stats.ProbeTimeouts++
 	// The oldest is asked for again; if it was only late, its bytes are
@@ -188,11 +196,18 @@ func (c *Conn) onLossTimer(now time.Duration) {
 		e.inFlight = c.inFlight
 		c.cc.onAck(&e)
 		c.updatePace()
+		c.traceController(now)
 		c.settle(now)
 	}
 	l.timer = never
 	c.lastSent = now
 	c.armPTO(now)
+}
+
+func (c *Conn) traceController(now time.Duration) {
+	if t := c.cfg.Trace; t != nil && t.Controller != nil {
+		t.Controller(now, c.controllerState())
+	}
 }
 
 // settle forgets packets whose fate is known for good.

@@ -246,6 +246,6 @@ func (c *Conn) writeMTUProbe(now time.Duration, b []byte) int {
 	c.noteSent(now, p)
 	c.stats.PacketsSent++
 	c.stats.BytesSent += uint64(len(b))
-	c.traceSent(PacketEvent{Now: now, Type: "data", Number: number, Size: len(b), MTUProbe: true})
+	c.traceSent(PacketEvent{Now: now, Type: "data", Number: number, Size: len(b), MTUProbe: true, Eliciting: true})
 	return len(b)
 }

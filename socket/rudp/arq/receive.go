@@ -112,6 +112,7 @@ func (c *Conn) handlePacket(now time.Duration, number uint64, b []byte, from net
 			c.acks.every = min(f.ackEvery, 1024)
 			c.acks.maxDelay = min(f.ackDelay, 100*time.Millisecond)
 		case frameClose:
+			ev.Close = true
 			c.handleClose(now, &f)
 			if c.state == StateDone {
 				return
@@ -173,6 +174,7 @@ func (c *Conn) handleAck(now time.Duration, f *ackFrame) error {
 		return errBadAck
 	}
 	c.stats.AcksReceived++
+	c.newly = c.newly[:0]
 	e := ackEvent{now: now, prior: c.inFlight, mtu: c.pmtu.size}
 	unaBefore := c.send.una
 	var newest, turn *sentPacket // latest sent, and latest that overtook nobody
@@ -246,6 +248,9 @@ func (c *Conn) handleAck(now time.Duration, f *ackFrame) error {
 		if t.AckReceived != nil {
 			t.AckReceived(now, f.largest, e.ackedPackets)
 		}
+		if t.AckProcessed != nil {
+			t.AckProcessed(AckEvent{Now: now, Largest: f.largest, Delay: f.delay, Newly: c.newly, UNA: c.send.una, Controller: c.controllerState()})
+		}
 		if t.Controller != nil && (e.round || e.lost > 0) {
 			t.Controller(now, c.controllerState())
 		}
@@ -259,6 +264,7 @@ func (c *Conn) handleAck(now time.Duration, f *ackFrame) error {
 // ackRun settles the packets [lo, hi), none of which was acknowledged before.
 func (c *Conn) ackRun(now time.Duration, lo, hi uint64, e *ackEvent, newest **sentPacket, newestNum *uint64, turn **sentPacket) {
 	trace := c.cfg.Trace
+	ranging := trace != nil && trace.AckProcessed != nil
 	for n := lo; n < hi; n++ {
 		p := c.sent.at(n)
 		switch p.state {
@@ -289,6 +295,9 @@ func (c *Conn) ackRun(now time.Duration, lo, hi uint64, e *ackEvent, newest **se
 		default:
 			continue
 		}
+		if ranging {
+			c.noteNewly(n)
+		}
 		if p.flags&hasData != 0 {
 			c.send.ack(p.off, p.off+uint64(p.n))
 		}
@@ -302,6 +311,15 @@ func (c *Conn) ackRun(now time.Duration, lo, hi uint64, e *ackEvent, newest **se
 			*turn = p
 		}
 	}
+}
+
+// noteNewly adds n to what an ACK is traced to have acknowledged.
+func (c *Conn) noteNewly(n uint64) {
+	if k := len(c.newly); k > 0 && c.newly[k-1].Last+1 == n {
+		c.newly[k-1].Last = n
+		return
+	}
+	c.newly = append(c.newly, PacketRange{n, n})
 }
 
 func (c *Conn) traceSendWindow() {

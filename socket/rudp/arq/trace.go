@@ -22,6 +22,12 @@ type Trace struct {
 	// AckReceived: an ACK was processed; Largest and the count of packets
 	// it newly acknowledged.
 	AckReceived func(now time.Duration, largest uint64, newly int)
+	// AckProcessed follows AckReceived and says it in full. The ranges are
+	// only valid during the call.
+	AckProcessed func(AckEvent)
+	// ProbeTimeout: nothing came back for a probe timeout (RFC 9002, 6.2);
+	// count is how many in a row.
+	ProbeTimeout func(now time.Duration, count int)
 	// SendWindow: the edges of the sender's window moved, in bytes of the
 	// stream, named as in the textbooks: UNA is the oldest unacknowledged
 	// byte, NXT the next to be sent first, WND the end of what the peer
@@ -39,6 +45,24 @@ type Trace struct {
 	MTU func(now time.Duration, size int)
 	// State: the connection's state changed.
 	State func(now time.Duration, s State)
+	// Closed: the connection is over, with err as [Conn.Err] has it.
+	Closed func(now time.Duration, err error)
+}
+
+// PacketRange is the packet numbers from First to Last, both included.
+type PacketRange struct{ First, Last uint64 }
+
+// AckEvent describes an ACK that was processed.
+type AckEvent struct {
+	Now     time.Duration
+	Largest uint64
+	Delay   time.Duration // that the peer says it waited
+	// Newly are the numbers that it acknowledged for the first time, late
+	// ones included, the highest first.
+	Newly []PacketRange
+	// UNA and InFlight are as they stand afterwards.
+	UNA        uint64
+	Controller ControllerState
 }
 
 // PacketEvent describes a datagram. Zero lengths mean the frame was absent.
@@ -56,7 +80,12 @@ type PacketEvent struct {
 	MTUProbe   bool
 	Ack        bool // an ACK frame is in it
 	AckLargest uint64
+	Close      bool // a CLOSE frame is in it
 	ECN        ECN
+	// InFlight is the bytes in flight after the packet was sent. It is the
+	// same as before for packets that want no acknowledgement.
+	InFlight  int
+	Eliciting bool // wants an acknowledgement (sent packets only)
 }
 
 // DropReason says why a datagram was ignored.

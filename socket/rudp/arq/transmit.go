@@ -261,6 +261,7 @@ func (c *Conn) writePacket(now time.Duration, b []byte, kind sendKind, ack bool)
 	}
 	if tracing {
 		ev.Now, ev.Type, ev.Number, ev.Size = now, "data", number, len(out)
+		ev.Eliciting = kind != sendAck
 		if p.state == packetInFlight && !c.ecn.off {
 			ev.ECN = ECT0
 		}
@@ -292,6 +293,7 @@ func (c *Conn) noteSent(now time.Duration, p *sentPacket) {
 
 func (c *Conn) traceSent(ev PacketEvent) {
 	if t := c.cfg.Trace; t != nil && t.PacketSent != nil {
+		ev.InFlight = c.inFlight
 		t.PacketSent(ev)
 	}
 }

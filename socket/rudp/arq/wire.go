@@ -46,6 +46,15 @@ const (
 	typeReset   packetType = 5
 )
 
+var packetTypeNames = [...]string{"data", "init", "retry", "accept", "version", "reset"}
+
+func (t packetType) String() string {
+	if int(t) < len(packetTypeNames) {
+		return packetTypeNames[t]
+	}
+	return "unknown"
+}
+
 // frameType is the first byte of every frame.
 type frameType byte
 
