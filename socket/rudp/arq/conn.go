@@ -183,7 +183,7 @@ func (c *Conn) Flushed() bool {
 func (c *Conn) Read(b []byte) (n int, err error) {
 	n = min(len(b), c.recv.readable())
 	if n > 0 {
-		c.recv.ring.read(c.recv.read, b[:n])
+		c.recv.blocks.read(c.recv.read, b[:n])
 		c.consume(n)
 		return n, nil
 	}
@@ -205,6 +205,7 @@ func (c *Conn) Discard(n int) { c.consume(min(n, c.recv.readable())) }
 
 func (c *Conn) consume(n int) {
 	c.recv.read += uint64(n)
+	c.recv.release(c.recv.read)
 	c.flow.consumed(&c.recv)
 	c.traceRecvWindow()
 }
@@ -364,7 +365,7 @@ func (c *Conn) setState(s State) {
 		}
 		c.lim.set(c.now, LimitApp, &c.stats)
 		// What was received stays readable; the rest is let go.
-		c.send.ring = ring{}
+		c.send.blocks = blocks{}
 		c.sent.buf = nil
 	}
 }

@@ -7,7 +7,7 @@ package arq
 //	  |  lost, acked |  sent        |
 //	--+--------------+--------------+------>
 type sendBuffer struct {
-	ring
+	blocks
 	una, nxt, end uint64
 	limit         int      // bytes held at most
 	ahead         int      // bytes held at most that were never sent
@@ -36,8 +36,7 @@ func (s *sendBuffer) write(b []byte) int {
 	if n <= 0 {
 		return 0
 	}
-	s.grow(int(s.end-s.una)+n, s.una, s.end)
-	s.ring.write(s.end, b[:n])
+	s.blocks.write(s.end, b[:n])
 	s.end += uint64(n)
 	return n
 }
@@ -90,6 +89,7 @@ func (s *sendBuffer) ack(lo, hi uint64) (fresh uint64) {
 	if lo == s.una && s.acked.empty() {
 		fresh = hi - lo
 		s.una = hi
+		s.release(hi)
 		return fresh
 	}
 	before := s.acked.within(lo, hi)
@@ -97,6 +97,7 @@ func (s *sendBuffer) ack(lo, hi uint64) (fresh uint64) {
 	fresh = hi - lo - before
 	if f := s.acked.first(); f.lo == s.una {
 		s.una = f.hi
+		s.release(f.hi)
 		s.acked.removeBelow(s.una)
 	}
 	return fresh
