@@ -417,6 +417,8 @@ func (c *Conn) updatePace() {
 	r := c.cc.pace()
 	if c.cfg.Rate > 0 && (r == 0 || r > c.cfg.Rate) {
 		r = c.cfg.Rate
+		// What arrives says nothing about what could.
+		c.rate.appLimited = max(c.rate.delivered+uint64(c.inFlight), 1)
 	}
 	c.pacer.rate = r
 	c.send.ahead = max(minAhead, c.cc.window()/2)

@@ -49,7 +49,7 @@ func (c *Conn) PollTransmit(now time.Duration, buf []byte) Transmit {
 
 // pollData fills buf with packets of the current size.
 func (c *Conn) pollData(now time.Duration, buf []byte) Transmit {
-	size := c.pmtu.size
+	size := c.pmtu.sizeAfter(c.loss.ptoCount)
 	c.pacer.refill(now, size)
 	ackDue := c.acks.due(now)
 	n := 0
