@@ -17,6 +17,7 @@ type bigFile struct {
 	groups int64
 
 	next   int64         // the next group to hand out; the feeder's lock guards it
+	holes  holes         // the same
 	cvs    []treehash.CV // by group; each written by the producer that read it
 	left   atomic.Int64  // groups not yet read
 	sent   atomic.Int64  // bytes

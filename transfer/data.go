@@ -27,6 +27,7 @@ type piece struct {
 	entry  int
 	offset int64
 	length int
+	hole   bool // zeros, of which nothing follows
 }
 
 // decodeDataHeader checks that the piece lies within one group.

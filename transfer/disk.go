@@ -9,6 +9,7 @@ import (
 	"iter"
 	"os"
 	"path"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -276,29 +277,67 @@ func (l *diskLander) hash(e *Entry) (treehash.Digest, error) {
 	return digest, nil
 }
 
-// hashFile is the digest of all of r.
-func hashFile(r io.Reader) (treehash.Digest, error) {
-	buf := make([]byte, treehash.GroupSize)
-	var cvs []treehash.CV
-	var first treehash.Digest
-	for i := int64(0); ; i++ {
-		n, err := io.ReadFull(r, buf)
-		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-			return first, err
+// hashFile is the digest of all of f: by several hands, and without reading holes.
+func hashFile(f *os.File) (treehash.Digest, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return treehash.Digest{}, err
+	}
+	size := info.Size()
+	if size <= treehash.GroupSize {
+		b := make([]byte, size)
+		if _, err := f.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
+			return treehash.Digest{}, err
 		}
-		if i == 0 {
-			first = treehash.Sum(buf[:n])
-		}
-		if n > 0 {
-			cvs = append(cvs, treehash.Group(buf[:n], i))
-		}
-		if n < len(buf) {
-			if len(cvs) > 1 {
-				return treehash.Root(cvs), nil
+		return treehash.Sum(b), nil
+	}
+	var (
+		wg    sync.WaitGroup
+		mu    sync.Mutex // guards what follows
+		next  int64
+		holes = findHoles(f, info)
+		tree  = treehash.NewTree()
+		fail  error
+	)
+	groups := treehash.Groups(size)
+	work := func() {
+		buf := make([]byte, treehash.GroupSize)
+		for {
+			mu.Lock()
+			g, hole := next, holes.groups(next, size)
+			next += max(1, hole)
+			stop := fail != nil || g >= groups
+			mu.Unlock()
+			if stop {
+				return
 			}
-			return first, nil
+			for k := range max(1, hole) {
+				p := treehash.Zeros(int(min(treehash.GroupSize, size-(g+k)*treehash.GroupSize)))
+				var err error
+				if hole == 0 {
+					p = buf[:len(p)]
+					_, err = f.ReadAt(p, g*treehash.GroupSize)
+				}
+				cv := treehash.Group(p, g+k)
+				mu.Lock()
+				tree.Add(g+k, cv)
+				if fail == nil {
+					fail = err
+				}
+				mu.Unlock()
+			}
 		}
 	}
+	for range min(4, runtime.GOMAXPROCS(0)) - 1 {
+		wg.Go(work)
+	}
+	work()
+	wg.Wait()
+	if fail != nil {
+		return treehash.Digest{}, fail
+	}
+	d, _ := tree.Root(groups)
+	return d, nil
 }
 
 // openRegular opens the regular file name in dir, and nothing that a link there

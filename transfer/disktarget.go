@@ -26,6 +26,8 @@ type diskTarget struct {
 	journal *journal // nil for small files and pipes
 	done    bool
 	based   bool // begun with the content of another file, which may be longer
+	dirty   bool // an earlier run has written to the file
+	holey   bool // there are holes: its length is set at the end
 }
 
 // partMode is the mode of a file that is being collected.
@@ -60,7 +62,7 @@ func (t *diskTarget) resume() (map[int64]treehash.CV, error) {
 		if err == nil && t.e.Size >= journalFrom {
 			j, have := openJournal(t.dir.root, sideName(t.name, journalSuffix), f, t.e.Size)
 			if len(have) > 0 {
-				t.file, t.journal = f, j
+				t.file, t.journal, t.dirty = f, j, true
 				j.sync = t.l.sync
 				return have, nil
 			}
@@ -110,8 +112,47 @@ func (t *diskTarget) writeAt(p []byte, offset int64) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteAt(p, offset)
-	return err
+	if t.e.Holes == 0 {
+		_, err = f.WriteAt(p, offset)
+		return err
+	}
+	// A sparse file: blocks of zeros are left out of what is written.
+	t.mu.Lock()
+	t.holey = true
+	used := t.dirty || t.based
+	t.mu.Unlock()
+	if used && !punch(f, offset, int64(len(p))) {
+		_, err = f.WriteAt(p, offset)
+		return err
+	}
+	return writeSparse(p, offset, func(p []byte, offset int64) error {
+		_, err := f.WriteAt(p, offset)
+		return err
+	})
+}
+
+// hole leaves a stretch as it is, where nothing was ever written, and else takes
+// away what was.
+func (t *diskTarget) hole(offset, length int64) error {
+	f, err := t.open()
+	if err != nil {
+		return err
+	}
+	t.mu.Lock()
+	t.holey = true
+	used := t.dirty || t.based
+	t.mu.Unlock()
+	if !used || punch(f, offset, length) {
+		return nil
+	}
+	for length > 0 {
+		n := min(length, treehash.GroupSize)
+		if _, err := f.WriteAt(treehash.Zeros(int(n)), offset); err != nil {
+			return err
+		}
+		offset, length = offset+n, length-n
+	}
+	return nil
 }
 
 func (t *diskTarget) landed(group int64, cv treehash.CV) {
@@ -139,7 +180,7 @@ func (t *diskTarget) commit(size int64) error {
 	}
 	err = func() error {
 		defer f.Close()
-		if j != nil || t.based {
+		if j != nil || t.based || t.holey {
 			if err := f.Truncate(size); err != nil {
 				return err
 			}

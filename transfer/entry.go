@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"io/fs"
 	"time"
+
+	"github.com/wherry-net/wherry/transfer/treehash"
 )
 
 // A Kind is what an entry of a manifest is.
@@ -36,27 +38,39 @@ type Entry struct {
 	Kind    Kind        //
 	Mode    fs.FileMode // permission bits only: no setuid, setgid, sticky
 	Size    int64       // bytes, for files; UnknownSize for a pipe
+	Holes   int64       // of them, about how many the sender's disk does not hold: a sparse file
 	ModTime time.Time   //
 	Target  string      // of a symbolic link: relative, inside the tree
 }
 
 // Bounds on what a manifest may hold, checked before memory is taken.
 const (
-	maxPath      = 4096    // bytes of a path or link target, as PATH_MAX
-	maxComponent = 255     // bytes of one name, as NAME_MAX
-	maxDepth     = 255     // names in a path
-	maxEntries   = 1 << 22 // entries in a transfer
-	maxNames     = 1 << 29 // bytes of all its paths and link targets
-	maxSize      = 1 << 60 // bytes of a file
-	minEntry     = 1 + 1 + 1 + 1 + 1 + 1 + 1
+	maxPath      = 4096               // bytes of a path or link target, as PATH_MAX
+	maxComponent = 255                // bytes of one name, as NAME_MAX
+	maxDepth     = 255                // names in a path
+	maxEntries   = 1 << 22            // entries in a transfer
+	maxNames     = 1 << 29            // bytes of all its paths and link targets
+	maxSize      = 1 << 60            // bytes of a file
+	minHoles     = treehash.GroupSize // bytes: with less a file is not worth being called sparse
 )
 
+// sparseFile is the kind of a file with holes on the wire; its entry tells of
+// them behind the size.
+const sparseFile Kind = 4
+
 func (e *Entry) append(b []byte) []byte {
-	b = append(b, byte(e.Kind))
+	if e.Holes > 0 {
+		b = append(b, byte(sparseFile))
+	} else {
+		b = append(b, byte(e.Kind))
+	}
 	b = binary.AppendUvarint(b, uint64(e.Mode&fs.ModePerm))
 	b = binary.AppendVarint(b, e.ModTime.Unix())
 	b = binary.AppendUvarint(b, uint64(e.ModTime.Nanosecond()))
 	b = binary.AppendUvarint(b, uint64(e.Size+1))
+	if e.Holes > 0 {
+		b = binary.AppendUvarint(b, uint64(e.Holes))
+	}
 	b = appendBytes(b, []byte(e.Path))
 	return appendBytes(b, []byte(e.Target))
 }
@@ -73,6 +87,10 @@ func decodeManifest(p []byte, yield func(Entry) error) error {
 		sec := d.varint()
 		nsec := d.count("a modification time's nanoseconds", 999_999_999)
 		size := d.uvarint()
+		sparse := e.Kind == sparseFile
+		if sparse {
+			e.Kind, e.Holes = File, int64(d.count("the holes of a file", maxSize))
+		}
 		e.Path = cut(d.bytes("a path", maxPath))
 		e.Target = cut(d.bytes("a link target", maxPath))
 		if d.err != nil {
@@ -86,6 +104,8 @@ func decodeManifest(p []byte, yield func(Entry) error) error {
 			return &EntryError{e.Path, "unknown kind of entry"}
 		case mode > uint64(fs.ModePerm):
 			return &EntryError{e.Path, "its mode has more than permission bits (setuid, setgid or sticky)"}
+		case sparse && (e.Holes < minHoles || uint64(e.Holes) >= size):
+			return &EntryError{e.Path, "more holes than there is of it, or too little for a sparse file"}
 		case size > maxSize+1:
 			return &EntryError{e.Path, "its size is not possible"}
 		case e.Kind != File && size != 1:

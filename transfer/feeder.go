@@ -1,9 +1,9 @@
 package transfer
 
 import (
+	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"sync"
@@ -11,21 +11,22 @@ import (
 	"github.com/wherry-net/wherry/transfer/treehash"
 )
 
-// A feeder turns decisions into frames: several producers read and hash files
-// side by side and fill buffers, which the connection's writer takes. A buffer
+// A feeder turns decisions into frames: several producers, each with a buffer of
+// its own, read and hash files side by side and then write the buffer to the
+// connection themselves, one after the other. Content so stays in the cache of
+// the processor that read it, and no goroutine has to be woken for it. A buffer
 // holds either one group of a large file or many small files with their ends,
 // so neither a round trip nor a system call is spent on a file.
 //
-//	decisions -> queue -> producers (read, hash) -> ready -> writer
+//	decisions -> queue -> producers (read, hash, write) -> connection
 type feeder struct {
 	src  *Source
-	sent func(fileEnd) // called before the end can reach the peer
+	sent func(fileEnd)                            // called before the end can reach the peer
+	emit func(ctx context.Context, b batch) error // writes whole frames
 	warn func(e *Entry, text string)
 
-	pack *packer // nil: nothing is compressed
-
-	free  chan []byte // buffers: what bounds the memory
-	ready chan batch
+	pack  *packer // nil: nothing is compressed
+	holes bool    // the receiver understands hole frames
 
 	mu     sync.Mutex
 	wake   *sync.Cond
@@ -51,7 +52,10 @@ type batch struct {
 	moved  []moved
 }
 
-type moved struct{ entry, n int }
+type moved struct {
+	entry, n int
+	hole     bool
+}
 
 const (
 	// smallFile is the size up to which a file shares a buffer with others.
@@ -64,12 +68,9 @@ const (
 	packSize = 256 << 10
 )
 
-func newFeeder(src *Source, buffers int) *feeder {
-	f := &feeder{src: src, free: make(chan []byte, buffers), ready: make(chan batch, buffers), have: map[int]map[int64]treehash.CV{}}
+func newFeeder(src *Source) *feeder {
+	f := &feeder{src: src, have: map[int]map[int64]treehash.CV{}}
 	f.wake = sync.NewCond(&f.mu)
-	for range buffers {
-		f.free <- make([]byte, 0, bufferSize)
-	}
 	return f
 }
 
@@ -101,18 +102,23 @@ func (f *feeder) know(entry int, group int64, cvs []treehash.CV) {
 func (f *feeder) close() { f.mu.Lock(); f.closed = true; f.mu.Unlock(); f.wake.Broadcast() }
 func (f *feeder) stop()  { f.mu.Lock(); f.ended = true; f.mu.Unlock(); f.wake.Broadcast() }
 
-// run starts n producers and closes ready when all is read.
+// run starts n producers and returns when all is read and written, with the
+// first error.
 func (f *feeder) run(ctx context.Context, n int) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	stop := context.AfterFunc(ctx, f.stop)
 	defer stop()
 	var wg sync.WaitGroup
-	errs := make([]error, n)
-	for i := range n {
-		wg.Go(func() { errs[i] = f.produce(ctx) })
+	for range n {
+		wg.Go(func() {
+			if err := f.produce(ctx); err != nil {
+				cancel(err)
+			}
+		})
 	}
 	wg.Wait()
-	close(f.ready)
-	return errors.Join(errs...)
+	return context.Cause(ctx)
 }
 
 // A task is what a producer does next: a group of a large file, or a first small
@@ -120,6 +126,7 @@ func (f *feeder) run(ctx context.Context, n int) error {
 type task struct {
 	group *bigFile
 	index int64
+	hole  int64 // how many groups from index on are a hole; 0: one group of data
 	job   job
 }
 
@@ -133,13 +140,13 @@ func (f *feeder) next(only bool) (task, bool) {
 			return task{}, false
 		}
 		if b := f.big; b != nil && !only {
-			i := b.next
-			b.next++
+			i, hole := b.next, b.holes.groups(b.next, b.size)
+			b.next += max(1, hole)
 			if b.next == b.groups {
 				f.big = nil
 				f.wake.Broadcast()
 			}
-			return task{group: b, index: i}, true
+			return task{group: b, index: i, hole: hole}, true
 		}
 		if len(f.queue) > 0 && f.big == nil {
 			j := f.queue[0]
@@ -160,20 +167,17 @@ func (f *feeder) next(only bool) (task, bool) {
 }
 
 func (f *feeder) produce(ctx context.Context) error {
+	b := batch{frames: make([]byte, 0, bufferSize)}
 	for {
 		t, ok := f.next(false)
 		if !ok {
 			return nil
 		}
-		b := batch{}
-		select {
-		case b.frames = <-f.free:
-		case <-ctx.Done():
-			return nil
-		}
 		var err error
-		if t.group != nil {
-			err = f.group(t.group, t.index, &b)
+		if t.hole > 0 {
+			f.hole(t.group, t.index, t.hole, &b)
+		} else if t.group != nil {
+			f.group(t.group, t.index, &b)
 		} else {
 			err = f.file(ctx, t.job, &b)
 			for err == nil && len(b.frames) < packSize {
@@ -184,33 +188,28 @@ func (f *feeder) produce(ctx context.Context) error {
 				err = f.file(ctx, more.job, &b)
 			}
 		}
+		if err == nil {
+			err = f.flush(ctx, &b)
+		}
 		if err != nil {
 			return err
 		}
-		if !f.hand(ctx, b) {
-			return nil
-		}
 	}
 }
 
-// hand gives a filled buffer to the writer, who recycles it.
-func (f *feeder) hand(ctx context.Context, b batch) bool {
+// flush writes what is in b and empties it.
+func (f *feeder) flush(ctx context.Context, b *batch) error {
 	if len(b.frames) == 0 {
-		f.recycle(b)
-		return true
+		return nil
 	}
+	out := *b
 	if f.pack != nil {
-		b.frames = f.pack.squeeze(b.frames)
+		out.frames = f.pack.squeeze(out.frames)
 	}
-	select {
-	case f.ready <- b:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	err := f.emit(ctx, out)
+	b.frames, b.moved = b.frames[:0], b.moved[:0]
+	return err
 }
-
-func (f *feeder) recycle(b batch) { f.free <- b.frames[:0] }
 
 // file starts a file: a small one is put into b whole, a large one becomes the
 // source of groups for all producers, a pipe is read to its end here.
@@ -234,7 +233,10 @@ func (f *feeder) file(ctx context.Context, j job, b *batch) error {
 		for f.big != nil && !f.ended { // another producer opened one at the same time
 			f.wake.Wait()
 		}
-		big := &bigFile{job: j, e: e, file: file, size: size, groups: treehash.Groups(size), info: info}
+		big := &bigFile{job: j, e: e, file: file, size: size, groups: treehash.Groups(size), info: info, holes: holes{absent: true}}
+		if f.holes || j.compare {
+			big.holes = findHoles(file, info)
+		}
 		big.left.Store(big.groups)
 		big.cvs = make([]treehash.CV, big.groups)
 		f.big = big
@@ -260,7 +262,7 @@ func (f *feeder) file(ctx context.Context, j job, b *batch) error {
 	case n > 0 && !has(j.have, 0, treehash.CV(end.Digest)):
 		putDataHeader(frames[start:], j.entry, 0, n)
 		b.frames = frames[:start+frameHeader+dataHeader+n]
-		b.moved = append(b.moved, moved{j.entry, n})
+		b.moved = append(b.moved, moved{entry: j.entry, n: n})
 		end.Sent = int64(n)
 	}
 	f.end(end, b)
@@ -326,7 +328,7 @@ func (f *feeder) stream(ctx context.Context, j job, e *Entry, b *batch) error {
 		if n > 0 {
 			putDataHeader(frames[start:], j.entry, size, n)
 			b.frames = frames[:start+frameHeader+dataHeader+n]
-			b.moved = append(b.moved, moved{j.entry, n})
+			b.moved = append(b.moved, moved{entry: j.entry, n: n})
 			size += int64(n)
 		}
 		if last {
@@ -336,14 +338,8 @@ func (f *feeder) stream(ctx context.Context, j job, e *Entry, b *batch) error {
 			f.end(fileEnd{Entry: j.entry, Size: size, Sent: size, Digest: digest}, b)
 			return nil
 		}
-		if !f.hand(ctx, *b) {
-			return context.Cause(ctx)
-		}
-		select {
-		case frames := <-f.free:
-			*b = batch{frames: frames}
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		if err := f.flush(ctx, b); err != nil {
+			return err
 		}
 	}
 }
@@ -369,8 +365,10 @@ func readPipe(ctx context.Context, in io.Reader, p []byte) (int, error) {
 	}
 }
 
+var errShorter = errors.New("it became shorter while it was sent")
+
 // group reads and hashes one group of a large file into b.
-func (f *feeder) group(g *bigFile, i int64, b *batch) error {
+func (f *feeder) group(g *bigFile, i int64, b *batch) {
 	offset := i * treehash.GroupSize
 	n := int(min(treehash.GroupSize, g.size-offset))
 	frames := b.frames[:frameHeader+dataHeader+n]
@@ -378,7 +376,7 @@ func (f *feeder) group(g *bigFile, i int64, b *batch) error {
 	got, err := g.file.ReadAt(content, offset)
 	if got < n {
 		if err == nil || errors.Is(err, io.EOF) {
-			err = fmt.Errorf("it became shorter while it was sent")
+			err = errShorter
 		}
 		g.failed.CompareAndSwap(nil, &err)
 	} else if g.failed.Load() == nil {
@@ -389,21 +387,55 @@ func (f *feeder) group(g *bigFile, i int64, b *batch) error {
 			cv = treehash.Group(content, i)
 		}
 		g.cvs[i] = cv
-		if !g.job.compare && !has(g.job.have, i, cv) {
+		switch {
+		case g.job.compare || has(g.job.have, i, cv):
+		case looksForHoles && f.holes && bytes.Equal(content, treehash.Zeros(n)):
+			f.tellHole(g, offset, int64(n), b)
+		default:
 			putDataHeader(frames, g.job.entry, offset, n)
 			b.frames = frames
-			b.moved = append(b.moved, moved{g.job.entry, n})
+			b.moved = append(b.moved, moved{entry: g.job.entry, n: n})
 			g.sent.Add(int64(n))
 		}
 	}
-	if g.left.Add(-1) > 0 {
-		return nil
+	f.read(g, 1, b)
+}
+
+// hole hashes n groups of a large file that are a hole, from group i on, and tells
+// of them. Nothing is read.
+func (f *feeder) hole(g *bigFile, i, n int64, b *batch) {
+	for k := i; k < i+n; k++ {
+		g.cvs[k] = zeroCV(k, int(min(treehash.GroupSize, g.size-k*treehash.GroupSize)), g.groups == 1)
+	}
+	from, to := i*treehash.GroupSize, min((i+n)*treehash.GroupSize, g.size)
+	if !g.job.compare {
+		f.tellHole(g, from, to-from, b)
+	}
+	f.read(g, n, b)
+}
+
+// tellHole puts a hole into b.
+func (f *feeder) tellHole(g *bigFile, offset, length int64, b *batch) {
+	b.frames = appendHole(b.frames, g.job.entry, offset, length)
+	b.moved = append(b.moved, moved{entry: g.job.entry, n: int(length), hole: true})
+	g.sent.Add(length)
+}
+
+// read is told of n more groups of g that were; after the last one, the file's end
+// follows.
+func (f *feeder) read(g *bigFile, n int64, b *batch) {
+	if g.left.Add(-n) > 0 {
+		return
 	}
 	// This was the last group to be read: the file's end follows.
 	defer g.file.Close()
 	if err := g.failed.Load(); err != nil {
 		f.fail(g.job, g.sent.Load(), *err, b)
-		return nil
+		return
+	}
+	if info, err := g.file.Stat(); err == nil && info.Size() < g.size { // a hole that is no more
+		f.fail(g.job, g.sent.Load(), errShorter, b)
+		return
 	}
 	f.changed(g.file, g.info, g.e)
 	end := fileEnd{Entry: g.job.entry, Size: g.size, Sent: g.sent.Load(), Digest: treehash.Digest(g.cvs[0])}
@@ -414,5 +446,4 @@ func (f *feeder) group(g *bigFile, i int64, b *batch) error {
 		end.Digest = treehash.Root(g.cvs)
 	}
 	f.end(end, b)
-	return nil
 }

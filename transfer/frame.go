@@ -24,10 +24,11 @@ const (
 	frameError        frameType = 11
 	framePing         frameType = 12
 	framePacked       frameType = 13
+	frameHole         frameType = 14
 )
 
 func (t frameType) String() string {
-	names := [...]string{"none", "hello", "manifest", "manifest-end", "decisions", "decisions-end", "data", "end", "receipts", "finish", "done", "error", "ping", "packed"}
+	names := [...]string{"none", "hello", "manifest", "manifest-end", "decisions", "decisions-end", "data", "end", "receipts", "finish", "done", "error", "ping", "packed", "hole"}
 	if int(t) < len(names) {
 		return names[t]
 	}
@@ -70,7 +71,7 @@ func readFrameHeader(r io.Reader) (frameType, int, error) {
 	if n > limit {
 		return 0, 0, protocolErrorf("a %v frame of %d bytes (at most %d are allowed)", t, n, limit)
 	}
-	if t < frameHello || t > framePacked {
+	if t < frameHello || t > frameHole {
 		return 0, 0, protocolErrorf("%v", t)
 	}
 	return t, int(n), nil

@@ -9,22 +9,6 @@ const (
 	maxVersion = 1
 )
 
-// preamble opens every connection, in both directions. Its last byte is
-// preambleHello, and frames follow; or preambleRefusal, and a reason byte
-// follows and then nothing. It is the same eight bytes in every version, so that
-// even an end that expects encryption can tell what it met.
-const (
-	preamble        = "WHERRY/1"
-	preambleHello   = 'H'
-	preambleRefusal = 'E'
-)
-
-// Reasons in a refusal.
-const (
-	refusalNeedsCode  = 1 // this end expects a code, the other is plain
-	refusalNeedsPlain = 2 // this end is plain, the other expects a code
-)
-
 type role byte
 
 const (
@@ -53,6 +37,9 @@ const (
 	// featurePacked: a receiver that can take packed frames, and a sender that
 	// wants to send them.
 	featurePacked
+	// featureHoles: the manifest may tell of sparse files, and hole frames stand
+	// for their holes.
+	featureHoles
 )
 
 // A sessionID names a transfer across its connections.

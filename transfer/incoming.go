@@ -16,8 +16,9 @@ type incoming struct {
 	resumed   int64
 
 	mu       sync.Mutex
-	groups   map[int64]treehash.CV // here, by number; zero while being written
-	had      map[int64]bool        // of them, those from an earlier run, which may be sent anew
+	came     groupSet              // the groups that came on this connection
+	tree     *treehash.Tree        // of those that are written; nil before the first
+	had      map[int64]treehash.CV // groups from an earlier run, which may be sent anew
 	first    treehash.Digest       // of group 0 as a file of its own
 	received int64                 // bytes of pieces that have been written
 	taken    int64                 // bytes of pieces, those being written too
@@ -33,6 +34,8 @@ type target interface {
 	writeAt(p []byte, offset int64) error
 	// landed tells that a whole group has been written.
 	landed(group int64, cv treehash.CV)
+	// hole makes zeros of a stretch, without writing them where it can.
+	hole(offset, length int64) error
 	// abandon keeps or removes what there is of a file that will not be finished.
 	abandon()
 }
@@ -44,18 +47,23 @@ func newIncoming(entry int, e *Entry, out target) *incoming {
 // piece hashes and writes one piece, which must be a whole group, and reports
 // whether the file is complete now. Only what the peer must not do is an error:
 // a disk that fails is kept for the verdict.
+//
+// A hole is a piece of several groups and without content.
 func (in *incoming) piece(p piece, content []byte, maxSize int64) (complete bool, err error) {
 	g := p.offset / treehash.GroupSize
+	run := groupRun{g, g + treehash.Groups(int64(p.length))}
+	part := p.length%treehash.GroupSize != 0 // its last group is shorter than others
 	in.mu.Lock()
-	_, twice := in.groups[g]
 	switch {
 	case in.comparing:
 		err = protocolErrorf("content of a file that was only to be compared")
 	case p.offset%treehash.GroupSize != 0:
 		err = protocolErrorf("a piece that does not begin where a hash group does")
-	case twice && !in.had[g]:
+	case in.came.overlaps(run):
 		err = protocolErrorf("a piece of a file came twice")
-	case p.length < treehash.GroupSize && in.short:
+	case p.hole && in.e.Size == UnknownSize:
+		err = protocolErrorf("a hole in a pipe")
+	case part && in.short:
 		err = protocolErrorf("a second piece of a file that is no whole group")
 	case in.end != nil && in.taken+int64(p.length) > in.end.Sent:
 		err = protocolErrorf("more content of a file than its end told")
@@ -64,38 +72,50 @@ func (in *incoming) piece(p piece, content []byte, maxSize int64) (complete bool
 	case in.e.Size == UnknownSize && maxSize > 0 && p.offset+int64(p.length) > maxSize:
 		err = &RefusedError{Reason: "more content than the receiver takes"}
 	}
+	if err == nil && !in.came.add(run) {
+		err = protocolErrorf("the pieces of a file come in no order")
+	}
 	if err != nil {
 		in.mu.Unlock()
 		return false, err
 	}
-	if in.had[g] {
-		delete(in.had, g)
-		in.resumed -= int64(p.length)
+	for k := run.first; k < run.end && len(in.had) > 0; k++ {
+		if _, ok := in.had[k]; ok {
+			delete(in.had, k)
+			in.resumed -= min(treehash.GroupSize, in.e.Size-k*treehash.GroupSize)
+		}
 	}
-	if in.groups == nil { // not before it is needed: many files may be waiting
-		in.groups = make(map[int64]treehash.CV, 1)
-	}
-	in.groups[g] = treehash.CV{}
 	in.taken += int64(p.length)
-	in.short = in.short || p.length < treehash.GroupSize
+	in.short = in.short || part
 	in.busy++
 	write := in.failed == ""
 	in.mu.Unlock()
 
-	var cv treehash.CV
+	var cvs [maxHole / treehash.GroupSize]treehash.CV
+	cv := &cvs[0]
 	var first treehash.Digest
 	var failure string
-	if write {
+	if write && p.hole {
+		if g == 0 {
+			first = treehash.Sum(treehash.Zeros(min(p.length, treehash.GroupSize)))
+		}
+		for k := run.first; k < run.end; k++ {
+			cvs[k-g] = zeroCV(k, min(treehash.GroupSize, p.length-int(k-g)*treehash.GroupSize), false)
+		}
+		if werr := in.out.hole(p.offset, int64(p.length)); werr != nil {
+			failure = bare(werr).Error()
+		}
+	} else if write {
 		if g == 0 {
 			first = treehash.Sum(content)
 		}
 		if g != 0 || p.length == treehash.GroupSize {
-			cv = treehash.Group(content, g)
+			*cv = treehash.Group(content, g)
 		}
 		if werr := in.out.writeAt(content, p.offset); werr != nil {
 			failure = bare(werr).Error()
 		} else {
-			in.out.landed(g, cv)
+			in.out.landed(g, *cv)
 		}
 	}
 
@@ -103,9 +123,13 @@ func (in *incoming) piece(p piece, content []byte, maxSize int64) (complete bool
 	defer in.mu.Unlock()
 	in.busy--
 	in.received += int64(p.length)
-	in.groups[g] = cv
 	if g == 0 {
 		in.first = first
+	}
+	if g != 0 || in.e.Size > treehash.GroupSize || in.e.Size == UnknownSize { // a small file needs none
+		for k := run.first; k < run.end; k++ {
+			in.leaves().Add(k, cvs[k-g])
+		}
 	}
 	if failure != "" && in.failed == "" {
 		in.failed = failure
@@ -166,7 +190,7 @@ func (in *incoming) digest() (d treehash.Digest, ok bool) {
 	size := in.end.Size
 	n := treehash.Groups(size)
 	if size == 0 {
-		return treehash.Sum(nil), len(in.groups) == 0
+		return treehash.Sum(nil), in.received == 0 && len(in.had) == 0
 	}
 	here := in.received
 	for g := range in.had {
@@ -178,19 +202,23 @@ func (in *incoming) digest() (d treehash.Digest, ok bool) {
 		return d, false
 	}
 	if n == 1 {
-		_, ok := in.groups[0]
-		return in.first, ok
+		return in.first, in.came.overlaps(groupRun{0, 1})
 	}
-	if int64(len(in.groups)) < n { // before memory is taken for what the sender claims
-		return d, false
-	}
-	cvs := make([]treehash.CV, n)
-	for i := range cvs {
-		if cvs[i], ok = in.groups[int64(i)]; !ok {
-			return d, false
+	for g, cv := range in.had {
+		if g < n {
+			in.leaves().Add(g, cv)
 		}
 	}
-	return treehash.Root(cvs), true
+	return in.leaves().Root(n)
+}
+
+// leaves is the tree of the groups that are here, made when it is needed: many
+// files may be waiting.
+func (in *incoming) leaves() *treehash.Tree {
+	if in.tree == nil {
+		in.tree = treehash.NewTree()
+	}
+	return in.tree
 }
 
 func (in *incoming) abandon() {

@@ -33,6 +33,7 @@ func (l *pipeLander) commit([]finished)                        {}
 func (l *pipeLander) finish(iter.Seq[*Entry], Overwrite) error { return nil }
 func (l *pipeLander) close()                                   {}
 func (l *pipeLander) landed(int64, treehash.CV)                {}
+func (l *pipeLander) hole(int64, int64) error                  { return errors.ErrUnsupported }
 func (l *pipeLander) abandon()                                 {}
 func (l *pipeLander) target(*Entry, Overwrite) (target, map[int64]treehash.CV, error) {
 	return l, nil, nil

@@ -2,8 +2,10 @@ package transfer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"time"
 
 	"github.com/wherry-net/wherry/socket/safetext"
@@ -148,7 +150,7 @@ func (r *receiver) roomy() bool {
 // makeSureOfRoom refuses a list, as far as it is known, that does not fit.
 func (r *receiver) makeSureOfRoom() error {
 	r.mu.Lock()
-	left := r.totals.Bytes - r.result.Moved
+	left := r.totals.Bytes - r.totals.Holes - r.result.Moved
 	r.mu.Unlock()
 	return r.landing.room(left)
 }
@@ -235,12 +237,9 @@ func (r *receiver) want(i int, e *Entry, o Overwrite, out *decisions) error {
 		return err
 	}
 	in := newIncoming(i, e, t)
-	if len(have) > 0 {
-		in.groups, in.had = map[int64]treehash.CV{}, map[int64]bool{}
-	}
-	for g, cv := range have {
-		in.groups[g] = cv
-		in.had[g] = true
+	in.had = maps.Clone(have)
+	in.came.more = len(have)
+	for g := range have {
 		in.resumed += min(treehash.GroupSize, e.Size-g*treehash.GroupSize)
 	}
 	r.mu.Lock()
@@ -317,13 +316,12 @@ func (r *receiver) conflict(ctx context.Context, i int, c Conflict, out *decisio
 		r.mu.Lock()
 		r.result.Kept++
 		if r.trace.Warning != nil && !answered {
-			r.trace.Warning(e.Path, "kept what was there")
+			r.trace.Warning(e.Path, errors.New("kept what was there"))
 		}
 		r.mu.Unlock()
 		return out.add(decision{Verb: verbSkip, First: i, Count: 1})
 	}
-	return r.report([]finished{{in: newIncoming(i, e, nil), status: statusRefused,
-		text: "another file of that name is there (--overwrite says what to do)"}})
+	return r.report([]finished{{in: newIncoming(i, e, nil), status: statusRefused, text: ErrExists.Error()}})
 }
 
 // decisions collects decisions into frames.

@@ -71,41 +71,29 @@ func TestMaxSize(t *testing.T) {
 
 // More than there is room for is refused before anything is created.
 func TestNoRoom(t *testing.T) {
-	dst := t.TempDir()
-	root, err := os.OpenRoot(dst)
-	if err != nil {
-		t.Fatal(err)
-	}
-	free, ok := freeSpace(root)
-	root.Close()
+	v := newVictim(t)
+	free, ok := freeSpace(v.root)
 	if !ok {
 		t.Skip("this system does not tell how much room there is")
 	}
-	src := filepath.Join(t.TempDir(), "f")
-	f, err := os.Create(src)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Truncate(free + 1<<40); err != nil {
-		t.Skipf("no sparse file of %d bytes: %v", free+1<<40, err)
-	}
-	f.Close()
-	asked := false
-	for _, accept := range []bool{true, false} {
-		ro := ReceiveOptions{}
-		if accept {
-			ro.Accept = func(context.Context, Offer) error { asked = true; return nil }
+	big := Entry{Path: "f", Kind: File, Size: free + 1<<40}
+	sparse := Entry{Path: "f", Kind: File, Size: free + 2<<40, Holes: 1 << 40}
+	for _, e := range []Entry{big, sparse} {
+		asked := false
+		for _, accept := range []bool{true, false} {
+			ro := ReceiveOptions{}
+			if accept {
+				ro.Accept = func(context.Context, Offer) error { asked = true; return nil }
+			}
+			err, told := v.attack(t, newWire().list(e), ro)
+			wantError[*RefusedError](t, err)
+			wantError[*RefusedError](t, told)
 		}
-		o := copyTree(t, []string{src}, SourceOptions{}, dst, ro)
-		var refused *RefusedError
-		if !errors.As(o.sendErr, &refused) || !errors.As(o.getErr, &refused) {
-			t.Errorf("send: %v; receive: %v", o.sendErr, o.getErr)
+		if asked {
+			t.Error("a person was asked about what does not fit")
 		}
 	}
-	if asked {
-		t.Error("a person was asked about what does not fit")
-	}
-	if entries, _ := os.ReadDir(dst); len(entries) != 0 {
+	if entries, _ := os.ReadDir(v.dir); len(entries) != 0 {
 		t.Errorf("left behind: %v", entries)
 	}
 }

@@ -73,6 +73,8 @@ func Receive(ctx context.Context, conn net.Conn, o ReceiveOptions) (Result, erro
 	ours := hello{Min: minVersion, Max: maxVersion, Role: roleReceiver, Features: featureRanges | featurePacked}
 	if o.Output != nil {
 		ours.Features |= featureSequential
+	} else {
+		ours.Features |= featureHoles
 	}
 	a := newAttempts(ours, o.Timeout, o.Redial, o.Sessions)
 	now, err := a.open(ctx, conn)
@@ -121,11 +123,11 @@ func Receive(ctx context.Context, conn net.Conn, o ReceiveOptions) (Result, erro
 
 // A receiver is one transfer:
 //
-//	peer ──manifest──▶ planner ──decisions──▶ peer ──data, ends──▶ reader ──▶ landers ──▶ committer ──receipts──▶ peer
+//	peer ──manifest──▶ planner ──decisions──▶ peer ──data, ends──▶ landers ──▶ committer ──receipts──▶ peer
 //
-// The reader never waits for a person or for one file's disk: it checks frames
-// and hands them on. Landers hash and write pieces; the committer makes batches
-// of finished files durable, renames them and reports.
+// Landers take turns at reading the connection ([intake]), and hash and write
+// what they have read; the committer makes batches of finished files durable,
+// renames them and reports.
 type receiver struct {
 	o       ReceiveOptions
 	link    *link
@@ -138,14 +140,10 @@ type receiver struct {
 	resumed  bool      // the sender has listed its files before
 	listing  hash.Hash // of the manifest
 
-	free   chan []byte   // buffers for content: what bounds the memory
-	pieces chan pieces   // reader to landers
 	commit chan finished // landers to committer
 	agreed atomic.Bool   // every entry has been decided on, and the sender is being told
-	plan   chan planned  // reader to planner
+	plan   chan planned  // landers to planner
 	room   chan struct{} // committer to planner: files were finished
-
-	unpacker *unpacker // the reader's; nil until something comes packed
 
 	mu      sync.Mutex // guards what follows, and keeps calls of trace apart
 	entries entryList
@@ -156,19 +154,6 @@ type receiver struct {
 	failure string
 	damaged *VerifyError // the first file that arrived with another digest
 	start   time.Time
-}
-
-// pieces is a buffer of content with what it is.
-type pieces struct {
-	buf   []byte
-	items []item
-}
-
-// An item is a piece with its content, or a file's end.
-type item struct {
-	piece
-	content []byte
-	end     *fileEnd
 }
 
 // planned is what the planner works on: entries up to a number, and whether the
@@ -195,12 +180,6 @@ func (r *receiver) run(ctx context.Context) error {
 	r.start = time.Now()
 	r.listing = blake3.New(treehash.Size, nil)
 	r.result.Peer = r.link.conn.RemoteAddr().String()
-	buffers := workers + 4
-	r.free = make(chan []byte, buffers)
-	for range buffers {
-		r.free <- make([]byte, 0, treehash.GroupSize)
-	}
-	r.pieces = make(chan pieces, buffers)
 	r.commit = make(chan finished, maxCommit)
 	r.plan = make(chan planned, 64)
 	r.room = make(chan struct{}, 1)
@@ -225,18 +204,19 @@ func (r *receiver) run(ctx context.Context) error {
 	wg.Go(func() { r.link.keepAlive(ctx) })
 	wg.Go(func() { r.attempts.watch(ctx, cancel) })
 	task(&wg, func() error { return r.planEntries(ctx) })
+	in := &intake{link: r.link, manifest: newManifest(runtime.GOOS, r.landing.caseRule()), turn: make(chan time.Time, 1)}
+	in.turn <- r.start
 	for range workers {
-		task(&landers, func() error { return r.land(ctx) })
+		task(&landers, func() error { return r.take(ctx, in) })
 	}
 	committed := make(chan struct{})
 	task(&wg, func() error { defer close(committed); return r.commitFiles(ctx) })
 
-	err := r.read(ctx)
-	close(r.pieces)
-	close(r.plan)
 	landers.Wait()
+	close(r.plan)
 	close(r.commit)
 	<-committed
+	err := in.err
 	said := false // that all is done: nothing that happens now makes it less true
 	if err == nil && ctx.Err() == nil {
 		err = r.finish()
@@ -255,23 +235,7 @@ func (r *receiver) run(ctx context.Context) error {
 	return err
 }
 
-// land hashes and writes pieces.
-func (r *receiver) land(ctx context.Context) error {
-	for p := range r.pieces {
-		if ctx.Err() == nil {
-			for _, it := range p.items {
-				if err := r.landItem(it); err != nil {
-					return err
-				}
-			}
-		}
-		if p.buf != nil && ctx.Err() == nil { // else a blocked write may still hold it
-			r.free <- p.buf[:0]
-		}
-	}
-	return nil
-}
-
+// landItem hashes and writes a piece, or takes a file's end.
 func (r *receiver) landItem(it item) error {
 	in, err := r.incoming(it.entry)
 	if err != nil {
@@ -281,7 +245,7 @@ func (r *receiver) landItem(it item) error {
 	if it.end != nil {
 		complete, err = in.ended(*it.end)
 	} else {
-		r.moved(in, len(it.content))
+		r.moved(in, it.piece)
 		complete, err = in.piece(it.piece, it.content, r.o.MaxSize)
 	}
 	if err != nil || !complete {
@@ -296,12 +260,14 @@ func (r *receiver) landItem(it item) error {
 	}
 }
 
-func (r *receiver) moved(in *incoming, n int) {
+func (r *receiver) moved(in *incoming, p piece) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.result.Moved += int64(n)
+	if !p.hole {
+		r.result.Moved += int64(p.length)
+	}
 	if r.trace.Moved != nil {
-		r.trace.Moved(in.e, n)
+		r.trace.Moved(in.e, p.length)
 	}
 }
 
@@ -411,7 +377,11 @@ func (r *receiver) count(f finished) {
 		r.failure = describeFailure(e, f.text)
 	}
 	if r.trace.Warning != nil {
-		r.trace.Warning(e.Path, f.text)
+		why := errors.New(f.text)
+		if f.status == statusRefused {
+			why = ErrExists
+		}
+		r.trace.Warning(e.Path, why)
 	}
 }
 
@@ -434,7 +404,7 @@ func (r *receiver) finish() error {
 		return r.damaged
 	}
 	if r.result.Refused > 0 {
-		return &RefusedError{Reason: r.failure}
+		return &RefusedError{Reason: r.failure, Err: ErrExists}
 	}
 	if r.result.Failed > 0 {
 		return &IncompleteError{Failed: r.result.Failed, First: r.failure}

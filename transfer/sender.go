@@ -42,7 +42,7 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 	if o.Trace == nil {
 		o.Trace = &Trace{}
 	}
-	ours := hello{Min: minVersion, Max: maxVersion, Role: roleSender, Features: featureRanges}
+	ours := hello{Min: minVersion, Max: maxVersion, Role: roleSender, Features: featureRanges | featureHoles}
 	if src.sequential() {
 		ours.Features |= featureSequential
 	}
@@ -104,6 +104,8 @@ type sender struct {
 	memory   *sendMemory
 	attempts *attempts
 
+	turn chan time.Time // to write, with when the last one was over
+
 	mu      sync.Mutex // guards what follows, and keeps calls of trace apart
 	entries entryList
 	totals  Totals
@@ -129,7 +131,9 @@ func (s *sender) run(ctx context.Context, theirs hello) error {
 	if theirs.Features&featureSequential != 0 {
 		producers = 1
 	}
-	s.feeder = newFeeder(s.src, producers+3)
+	s.feeder = newFeeder(s.src)
+	s.feeder.emit = s.emit
+	s.turn = make(chan time.Time, 1)
 	if s.compress && theirs.Features&featurePacked != 0 {
 		pack, err := newPacker()
 		if err != nil {
@@ -137,8 +141,9 @@ func (s *sender) run(ctx context.Context, theirs hello) error {
 		}
 		s.feeder.pack = pack
 	}
+	s.feeder.holes = theirs.Features&featureHoles != 0
 	s.feeder.sent = s.ended
-	s.feeder.warn = func(e *Entry, text string) { s.warn(e.Path, text) }
+	s.feeder.warn = func(e *Entry, text string) { s.warn(e.Path, errors.New(text)) }
 
 	var wg sync.WaitGroup
 	task := func(f func() error) {
@@ -150,9 +155,8 @@ func (s *sender) run(ctx context.Context, theirs hello) error {
 	}
 	wg.Go(func() { s.link.keepAlive(ctx) })
 	wg.Go(func() { s.attempts.watch(ctx, cancel) })
-	task(func() error { return s.sendManifest(ctx) })
-	task(func() error { return s.feeder.run(ctx, producers) })
-	task(func() error { return s.sendContent(ctx) })
+	task(func() error { return s.sendManifest(ctx, s.feeder.holes) })
+	task(func() error { return s.sendContent(ctx, producers) })
 	err := s.receive()
 	if s.trace.Closing != nil {
 		s.trace.Closing()
@@ -191,11 +195,11 @@ func (s *sender) reason(ctx context.Context, err error) error {
 	return err
 }
 
-func (s *sender) warn(path, text string) {
+func (s *sender) warn(path string, why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.trace.Warning != nil {
-		s.trace.Warning(path, text)
+		s.trace.Warning(path, why)
 	}
 }
 
@@ -209,7 +213,7 @@ func (s *sender) ended(end fileEnd) {
 	}
 }
 
-func (s *sender) sendManifest(ctx context.Context) error {
+func (s *sender) sendManifest(ctx context.Context, holes bool) error {
 	buf := make([]byte, frameHeader, maxControl)
 	flush := func() error {
 		if len(buf) == frameHeader {
@@ -224,7 +228,7 @@ func (s *sender) sendManifest(ctx context.Context) error {
 	list := s.src.walk
 	if s.memory.entries != nil { // walked before the connection was lost
 		s.totals, s.result.Skipped = Totals{Skipped: s.memory.totals.Skipped}, s.memory.totals.Skipped
-		list = func(yield func(Entry) error, _ func(string, string)) error {
+		list = func(yield func(Entry) error, _ func(string, error)) error {
 			for e := range s.memory.entries.all() {
 				if err := yield(*e); err != nil {
 					return err
@@ -247,6 +251,9 @@ func (s *sender) sendManifest(ctx context.Context) error {
 		if n > maxEntries {
 			return fmt.Errorf("send: more than %d entries in one transfer", maxEntries)
 		}
+		if !holes {
+			e.Holes = 0
+		}
 		scratch = e.append(scratch[:0])
 		if len(buf)+len(scratch) > maxControl {
 			if err := flush(); err != nil {
@@ -255,12 +262,12 @@ func (s *sender) sendManifest(ctx context.Context) error {
 		}
 		buf = append(buf, scratch...)
 		return nil
-	}, func(path, reason string) {
+	}, func(path string, why error) {
 		s.mu.Lock()
 		s.totals.Skipped++
 		s.result.Skipped++
 		s.mu.Unlock()
-		s.warn(path, "skipped: "+reason)
+		s.warn(path, fmt.Errorf("skipped: %w", why))
 	})
 	if err != nil {
 		return err
@@ -279,42 +286,45 @@ func (s *sender) sendManifest(ctx context.Context) error {
 	return s.link.frame(frameManifestEnd, end.encode())
 }
 
-// sendContent writes what the feeder has ready.
-func (s *sender) sendContent(ctx context.Context) error {
-	mark := time.Now()
-	for {
-		var b batch
-		var ok bool
-		select {
-		case b, ok = <-s.feeder.ready:
-		case <-ctx.Done():
-			return nil
-		}
-		if !ok {
-			break
-		}
-		read := time.Now()
-		if err := s.link.write(b.frames); err != nil {
-			return err
-		}
-		now := time.Now()
-		s.mu.Lock()
-		s.result.Waited.Disk += read.Sub(mark)
-		s.result.Waited.Network += now.Sub(read)
-		for _, m := range b.moved {
-			s.result.Moved += int64(m.n)
-			if s.trace.Moved != nil {
-				s.trace.Moved(s.entries.at(m.entry), m.n)
-			}
-		}
-		s.mu.Unlock()
-		mark = now
-		s.feeder.recycle(b)
-	}
-	if ctx.Err() != nil {
-		return nil
+// sendContent has the producers read and write what is decided on, until
+// everything is.
+func (s *sender) sendContent(ctx context.Context, producers int) error {
+	s.turn <- time.Now()
+	if err := s.feeder.run(ctx, producers); err != nil {
+		return err
 	}
 	return s.link.frame(frameFinish, nil)
+}
+
+// emit writes a producer's buffer.
+func (s *sender) emit(ctx context.Context, b batch) error {
+	var mark time.Time
+	select {
+	case mark = <-s.turn:
+	case <-ctx.Done():
+		return nil
+	}
+	begun := time.Now()
+	err := s.link.write(b.frames)
+	if err != nil {
+		return err // and nobody else gets a turn
+	}
+	now := time.Now()
+	s.turn <- now
+	read, wrote := begun.Sub(mark), now.Sub(begun)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.result.Waited.Disk += read
+	s.result.Waited.Network += wrote
+	for _, m := range b.moved {
+		if !m.hole {
+			s.result.Moved += int64(m.n)
+		}
+		if s.trace.Moved != nil {
+			s.trace.Moved(s.entries.at(m.entry), m.n)
+		}
+	}
+	return nil
 }
 
 // receive reads what the peer says until it is done.
@@ -449,24 +459,24 @@ func (s *sender) receipt(r receipt) error {
 		return &VerifyError{Path: e.Path}
 	case statusRefused:
 		s.result.Refused++
-		s.fail(e, r.Text)
+		s.fail(e, &RefusedError{Reason: r.Text, Err: ErrExists}, r.Text)
 	case statusFailed:
 		if read && end.Status == statusFailed {
 			r.Text = end.Text // told when it happened, and counted now
 		}
-		s.fail(e, r.Text)
+		s.fail(e, errors.New(r.Text), r.Text)
 	}
 	return nil
 }
 
 // fail counts a file that did not arrive; s.mu is held.
-func (s *sender) fail(e *Entry, text string) {
+func (s *sender) fail(e *Entry, why error, text string) {
 	s.result.Failed++
 	if s.failure == "" {
 		s.failure = describeFailure(e, text)
 	}
 	if s.trace.Warning != nil {
-		s.trace.Warning(e.Path, text)
+		s.trace.Warning(e.Path, why)
 	}
 }
 
@@ -479,7 +489,7 @@ func (s *sender) finish() error {
 		}
 	}
 	if s.result.Refused > 0 {
-		return &RefusedError{Reason: s.failure}
+		return &RefusedError{Reason: s.failure, Err: ErrExists}
 	}
 	if s.result.Failed > 0 {
 		return &IncompleteError{Failed: s.result.Failed, First: s.failure}

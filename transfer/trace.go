@@ -19,7 +19,7 @@ type Trace struct {
 	// Accepted: the receiver decided; total is what will come over the wire.
 	Accepted func(total Totals)
 	// Moved: n more bytes of content went over this end's wire, or into its
-	// files.
+	// files; or they are a hole of which only the length was told.
 	Moved func(e *Entry, n int)
 	// Finished: a file is under its final name at the receiver, verified.
 	Finished func(e *Entry, digest treehash.Digest, had bool)
@@ -30,15 +30,18 @@ type Trace struct {
 	// Closing: the use of a connection has come to its end, good or bad, and it
 	// is about to be closed: the last moment to ask the kernel about it.
 	Closing func()
-	// Warning: something was left out; the transfer goes on. Both texts are as
-	// they came, from a file system or from the peer: not safe to print.
-	Warning func(path, text string)
+	// Warning: something was left out; the transfer goes on. The path and the
+	// error's text are as they came, from a file system or from the peer: not
+	// safe to print. A *LinkError and ErrExists are what a caller may have advice
+	// for.
+	Warning func(path string, why error)
 }
 
 // Totals counts the entries of a manifest.
 type Totals struct {
 	Files, Dirs, Links int
 	Bytes              int64 // of the files whose size is known
+	Holes              int64 // of them, what the sender's disk does not hold
 	Unknown            bool  // a file's size is not known
 	Skipped            int   // left out by the sender: devices, sockets, FIFOs, links out of the tree
 }
@@ -51,6 +54,7 @@ func (t *Totals) count(e *Entry) {
 			t.Unknown = true
 		} else {
 			t.Bytes += e.Size
+			t.Holes += e.Holes
 		}
 	case Dir:
 		t.Dirs++
@@ -64,7 +68,7 @@ type Result struct {
 	Peer    string        // the other end's address
 	Files   int           // files that are at the receiver, verified
 	Bytes   int64         // their content
-	Moved   int64         // of it, what went over the wire
+	Moved   int64         // of it, what went over the wire: holes do not
 	Resumed int64         // of it, what the connection that completed a file did not carry: the receiver had it already
 	Had     int           // files that the receiver had already, equal
 	Skipped int           // entries that the sender left out, with a warning each

@@ -39,6 +39,10 @@ func run(ctx context.Context, args []string, io stdio) int {
 	if err == nil {
 		return exitDone
 	}
+	var status *statusError
+	if errors.As(err, &status) {
+		return status.code
+	}
 	return report(ctx, io, wantsJSON(args), err)
 }
 

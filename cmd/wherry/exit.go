@@ -9,8 +9,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/wherry-net/wherry/lab"
 	"github.com/wherry-net/wherry/socket"
 	"github.com/wherry-net/wherry/socket/echo"
+	"github.com/wherry-net/wherry/socket/rudp/arq"
 	"github.com/wherry-net/wherry/socket/safetext"
 	"github.com/wherry-net/wherry/transfer"
 	"github.com/wherry-net/wherry/transfer/pairing"
@@ -97,6 +99,8 @@ var failureRules = []rule{
 	{as[*socket.AddressError], exitUsage, "usage", "write HOST, HOST:PORT or [IPV6]:PORT"},
 	{as[*socket.OptionError], exitUsage, "usage", "'wherry COMMAND --help' tells the flags"},
 	{as[*usageError], exitUsage, "usage", "'wherry COMMAND --help' tells the flags"},
+	{as[lab.PlanErrors], exitUsage, "plan", "'wherry lab run --help' shows what a plan looks like"},
+	{as[*lab.PlanError], exitUsage, "plan", "'wherry lab run --help' shows what a plan looks like"},
 	{is(transfer.ErrInterrupted), exitInterrupted, "interrupted", "run the same command again to send what remains"},
 	{is(context.Canceled), exitInterrupted, "interrupted", "run the same command again to send what remains"},
 	{is(pairing.ErrWrongCode), exitPairing, "wrong-code", "type the code exactly as the other end shows it"},
@@ -110,6 +114,7 @@ var failureRules = []rule{
 	{anyOf(pairing.ErrBusy), exitNetwork, "busy", "try again in a moment"},
 	{as[*pairing.DelayError], exitPairing, "delay", "too many wrong codes came from this address; wait and try again"},
 	{is(discover.ErrNotFound), exitNetwork, "not-found", "is the sender still waiting, on the same network? --from names it if the network carries no multicast"},
+	{as[*arq.ARQError], exitFailure, "mismatch", "give the same --arq on both ends; an end that listens without --arq follows the other, except to --arq none"},
 	{is(transfer.ErrPlainMismatch), exitPairing, "mismatch", "give --plain on both ends, or on neither"},
 	{as[*transfer.VerifyError], exitVerify, "verify", "a file changed while it was sent, or the path damages data; send it again"},
 	{as[*transfer.IncompleteError], exitFailure, "incomplete", "send again what is named above"},
@@ -118,6 +123,7 @@ var failureRules = []rule{
 	{is(errNoSuchName), exitNXDomain, "nxdomain", ""},
 	{is(errNoSuchRecord), exitNoRecord, "no-record", ""},
 	{is(errDisagree), exitServer, "disagree", ""},
+	{is(transfer.ErrExists), exitRefused, "refused", "--overwrite at the receiver says what to do with files that are there"},
 	{as[*transfer.EntryError], exitRefused, "refused", "the receiver takes only names and links that stay inside its --dir"},
 	{as[*transfer.RefusedError], exitRefused, "refused", ""},
 	{is(socket.ErrUnknownHost), exitNetwork, "unknown-host", "check the name in --to or --from, or give an address"},
@@ -144,11 +150,15 @@ func classify(err error) failure {
 	if errors.Is(err, context.Canceled) && f.message == context.Canceled.Error() {
 		f.message = "interrupted"
 	}
-	for _, r := range slices.Concat(lookupRules, failureRules) {
+	for _, r := range slices.Concat(boxRules, lookupRules, failureRules) {
 		if r.match(err) {
 			f.code, f.kind, f.hint = r.code, r.kind, r.hint
 			break
 		}
+	}
+	var cannot *commandError
+	if errors.As(err, &cannot) {
+		f.code = cannot.code
 	}
 	var h interface{ Hint() string }
 	if errors.As(err, &h) && h.Hint() != "" {

@@ -14,6 +14,7 @@ import (
 	"github.com/wherry-net/wherry/socket"
 	"github.com/wherry-net/wherry/socket/pace"
 	"github.com/wherry-net/wherry/socket/rudp"
+	"github.com/wherry-net/wherry/socket/rudp/arq"
 	"github.com/wherry-net/wherry/transfer"
 	"github.com/wherry-net/wherry/transfer/pairing"
 	"github.com/wherry-net/wherry/transfer/pairing/discover"
@@ -40,6 +41,7 @@ type meeting struct {
 	rate    *pace.Limiter // nil: as fast as can be
 	std     stdio
 	p       *printer
+	rec     recorder
 
 	again func(ctx context.Context) (net.Conn, error) // dials the same peer once more
 }
@@ -87,11 +89,17 @@ func meetingFrom(c *cli.Context, std stdio, p *printer, role pairing.Role, dialF
 	if m.udp, err = udpConfig(c, m.options); err != nil {
 		return nil, err
 	}
+	if err = checkTrace(c); err != nil {
+		return nil, err
+	}
 	if m.code, err = givenCode(c, std); err != nil {
 		return nil, err
 	}
 	if m.rate, err = rateLimit(c); err != nil {
 		return nil, err
+	}
+	if m.udp != nil && (m.udp.Engine.Congestion == arq.Fixed || m.udp.Engine.ARQ == arq.NoARQ) {
+		m.rate = nil // the engine's: every datagram leaves at it
 	}
 	adjustRate(c.Context, m.rate, p)
 	if m.plain && c.String("code-file") != "" {
@@ -178,7 +186,7 @@ func (m *meeting) bind(ctx context.Context, address string) (waiter, error) {
 		if err != nil {
 			return nil, fmt.Errorf("listen on %s over UDP: %w", address, err)
 		}
-		return m.pacedWaiter(udpWaiter{ln}), nil
+		return m.pacedWaiter(udpWaiter{ln, m.keep, m.p}), nil
 	}
 	ln, err := socket.Listen(ctx, address, m.options)
 	if err != nil {
@@ -194,7 +202,7 @@ func familySuffix(f socket.Family) string {
 	return fmt.Sprint(int(f))
 }
 
-func (w udpWaiter) NetListener() net.Listener { return w.Listener }
+func (w udpWaiter) NetListener() net.Listener { return w }
 
 type plainWaiter struct{ *socket.Listener }
 

@@ -70,6 +70,13 @@ func receive(c *cli.Context, io stdio) error {
 	if m.keyLog, err = keyLog(); err != nil {
 		return p.fail(err)
 	}
+	if m.keep && (m.listen == "" || o.Output != nil) {
+		return usagef("--keep serves with --listen and --dir")
+	}
+	if err := m.record(c, "receive"); err != nil {
+		return p.fail(err)
+	}
+	defer m.rec.close()
 	if !m.keep {
 		peer, err := m.one(c.Context)
 		if err != nil {
@@ -77,10 +84,7 @@ func receive(c *cli.Context, io stdio) error {
 		}
 		defer peer.close()
 		o.Redial, o.Sessions = peer.redial, peer.sessions
-		return receiveOne(c.Context, newSession(p, "receive", peer.conn), peer.conn, o)
-	}
-	if m.listen == "" || o.Output != nil {
-		return usagef("--keep serves with --listen and --dir")
+		return receiveOne(c.Context, m.session("receive", peer.conn), peer.conn, o)
 	}
 	o.Sessions = &transfer.Sessions{}
 	return serve(c.Context, m, "receive", 0, func(s *session, conn net.Conn) error {

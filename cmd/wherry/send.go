@@ -75,6 +75,10 @@ func send(c *cli.Context, io stdio) error {
 	if m.keyLog, err = keyLog(); err != nil {
 		return p.fail(err)
 	}
+	if err := m.record(c, "send"); err != nil {
+		return p.fail(err)
+	}
+	defer m.rec.close()
 	one := func(s *session, conn net.Conn, o transfer.SendOptions) error {
 		o.Timeout, o.Compress, o.Trace = m.timeout, c.Bool("compress"), s.trace()
 		result, err := transfer.Send(c.Context, conn, src, o)
@@ -90,7 +94,7 @@ func send(c *cli.Context, io stdio) error {
 		return p.fail(err)
 	}
 	defer peer.close()
-	return one(newSession(p, "send", peer.conn), peer.conn, transfer.SendOptions{Redial: peer.redial, Sessions: peer.sessions})
+	return one(m.session("send", peer.conn), peer.conn, transfer.SendOptions{Redial: peer.redial, Sessions: peer.sessions})
 }
 
 // maxReceivers bounds --count: more are a mistake.

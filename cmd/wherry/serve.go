@@ -56,7 +56,7 @@ func serve(ctx context.Context, m *meeting, role string, count int, one func(*se
 		wg.Go(func() {
 			served := false
 			defer func() { l.leave(conn, served) }()
-			s := newSession(m.p, role, conn)
+			s := m.session(role, conn)
 			s.tag = s.peer + ": "
 			s.admit = func() bool { served = admit(conn); return served }
 			s.pushedOut = func() bool { return !served && !l.waiting(conn) }

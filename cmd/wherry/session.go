@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"runtime/debug"
@@ -26,6 +27,7 @@ type session struct {
 	peer      string
 	tag       string // begins every line where several peers are served
 	bar       *bar   // nil until content moves
+	tally     tally
 
 	// Of one among many: whether there is a place for it, now that it said
 	// hello, and whether it lost its place before.
@@ -81,6 +83,14 @@ type doneEvent struct {
 	Failed      int        `json:"failed"`
 }
 
+// session shows a transfer over conn.
+func (m *meeting) session(role string, conn net.Conn) *session {
+	s := newSession(m.p, role, conn)
+	s.tally.log, s.tally.peer = m.rec.log, s.peer
+	s.tally.sample(conn)
+	return s
+}
+
 func newSession(p *printer, role string, conn net.Conn) *session {
 	verb := "sending"
 	if role == "receive" {
@@ -92,8 +102,8 @@ func newSession(p *printer, role string, conn net.Conn) *session {
 
 // arq is the name of the protocol that retransmits.
 func (s *session) arq() string {
-	if s.transport == "udp" {
-		return "model"
+	if s.measure.udp != nil {
+		return s.measure.udp.ARQ().String()
 	}
 	return "kernel"
 }
@@ -127,6 +137,7 @@ func (s *session) trace() *transfer.Trace {
 		},
 		Moved: func(e *transfer.Entry, n int) {
 			s.bar.moved(e, n)
+			s.tally.add(n)
 			if now := time.Now(); now.Sub(s.sampled) > 20*time.Millisecond {
 				s.sampled = now
 				s.measure.sample()
@@ -141,16 +152,34 @@ func (s *session) trace() *transfer.Trace {
 		},
 		Reconnected: func(conn net.Conn) {
 			s.measure.next(conn)
+			s.tally.sample(conn)
 			s.say("connected again")
 		},
-		Closing: s.measure.stop,
-		Warning: func(path, text string) { s.p.warn(s.peer, s.tag, path, text) },
+		Closing: func() {
+			s.measure.stop()
+			s.tally.end()
+		},
+		Warning: func(path string, why error) { s.p.warn(s.peer, s.tag, path, s.advise(why)) },
 	}
+}
+
+// advise is the text of a warning, with the flag that settles it.
+func (s *session) advise(why error) string {
+	text := why.Error()
+	var link *transfer.LinkError
+	switch {
+	case errors.As(why, &link):
+		text += " (--follow-symlinks sends what it points to)"
+	case errors.Is(why, transfer.ErrExists) && s.role == "receive":
+		text += " (--overwrite says what to do)"
+	}
+	return text
 }
 
 // done prints the summary, or what failed and what remains.
 func (s *session) done(r transfer.Result, err error) error {
 	s.bar.stop()
+	s.tally.end()
 	if s.pushedOut != nil && s.pushedOut() {
 		return &shownError{err} // a line for each would only help who floods
 	}

@@ -79,6 +79,10 @@ type Options struct {
 	// Control is called for the socket before it is bound, as in
 	// [net.ListenConfig].
 	Control func(network, address string, c syscall.RawConn) error
+	// Sent, if not nil, is called for each datagram that WriteBatch takes,
+	// before it leaves. payload must not be kept. fate is what an impaired link
+	// decided on it; nil without one.
+	Sent func(c *Conn, m *Message, payload []byte, fate *netem.Decision)
 	// Impair, when it impairs anything, is what happens to everything that
 	// this socket sends. Its Header must be zero.
 	Impair *netem.Config
@@ -124,6 +128,7 @@ type Conn struct {
 	gso    segmentation
 	count  counters
 	impair *impaired
+	sent   func(c *Conn, m *Message, payload []byte, fate *netem.Decision) // may be nil
 
 	//lint:ignore U1000 used on Linux, empty elsewhere
 	sys system // what the batched modes of this system need
@@ -161,7 +166,7 @@ func Dial(ctx context.Context, peer netip.AddrPort, local netip.Addr, o Options)
 }
 
 func open(udp *net.UDPConn, peer netip.AddrPort, o Options) (*Conn, error) {
-	c := &Conn{udp: udp, peer: peer, mode: o.Mode}
+	c := &Conn{udp: udp, peer: peer, mode: o.Mode, sent: o.Sent}
 	if o.RecvBuffer == 0 {
 		o.RecvBuffer = DefaultRecvBuffer
 	}
@@ -258,7 +263,26 @@ func (c *Conn) WriteBatch(ms []Message) (int, error) {
 	if c.impair != nil {
 		return c.impair.push(ms)
 	}
+	if c.sent != nil {
+		for i := range ms {
+			m := &ms[i]
+			for b, one := m.next(m.Buf); one != nil; b, one = m.next(b) {
+				c.sent(c, m, one, nil)
+			}
+		}
+	}
 	return c.writeBatch(ms)
+}
+
+// next cuts the first datagram off b, a rest of the message.
+func (m *Message) next(b []byte) (rest, one []byte) {
+	if len(b) == 0 {
+		return nil, nil
+	}
+	if m.Segment > 0 && len(b) > m.Segment {
+		return b[m.Segment:], b[:m.Segment]
+	}
+	return nil, b
 }
 
 // datagrams is how many of them the first n bytes of the message are.

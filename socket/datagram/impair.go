@@ -22,10 +22,11 @@ type impaired struct {
 
 	mu     sync.Mutex
 	link   *netem.Link
-	pkt    []byte        // scratch for push
-	wake   time.Duration // what the timer is set to
-	zones  []string      // of IPv6 addresses, which do not fit the header
-	failed error         // of the last send; told to the next push
+	fate   netem.Decision // on the last packet pushed, if somebody wants to know
+	pkt    []byte         // scratch for push
+	wake   time.Duration  // what the timer is set to
+	zones  []string       // of IPv6 addresses, which do not fit the header
+	failed error          // of the last send; told to the next push
 }
 
 // linkHeader travels with each packet: where to and how. The link neither
@@ -37,16 +38,23 @@ func newImpaired(c *Conn, cfg netem.Config) (*impaired, error) {
 		return nil, errors.New("impaired socket: Header is not the caller's to use")
 	}
 	cfg.Header = linkHeader
-	link, err := netem.New(cfg)
-	if err != nil {
+	i := &impaired{c: c, start: time.Now(), done: make(chan struct{}), pkt: make([]byte, linkHeader+MaxMessage), wake: -1, zones: []string{""}}
+	if c.sent != nil {
+		trace := cfg.Trace
+		cfg.Trace = &netem.Trace{Packet: func(d netem.Decision) {
+			i.fate = d
+			if trace != nil && trace.Packet != nil {
+				trace.Packet(d)
+			}
+		}}
+	}
+	var err error
+	if i.link, err = netem.New(cfg); err != nil {
 		return nil, err
 	}
-	t, err := NewTimer()
-	if err != nil {
+	if i.timer, err = NewTimer(); err != nil {
 		return nil, err
 	}
-	i := &impaired{c: c, timer: t, start: time.Now(), done: make(chan struct{}), link: link,
-		pkt: make([]byte, linkHeader+MaxMessage), wake: -1, zones: []string{""}}
 	go i.carry()
 	return i, nil
 }
@@ -74,6 +82,9 @@ func (i *impaired) push(ms []Message) (int, error) {
 			}
 			n := copy(i.pkt[linkHeader:], one)
 			i.link.Push(now, i.pkt[:linkHeader+n])
+			if i.c.sent != nil {
+				i.c.sent(i.c, m, one, &i.fate)
+			}
 		}
 	}
 	if at, ok := i.link.Next(); ok && (i.wake < 0 || at < i.wake) {

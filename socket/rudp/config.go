@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/wherry-net/wherry/socket/datagram"
+	"github.com/wherry-net/wherry/socket/netem"
 	"github.com/wherry-net/wherry/socket/rudp/arq"
 )
 
@@ -55,11 +56,46 @@ type Trace struct {
 	// for its engine; nil means that of Config.Engine. epoch is the moment from
 	// which the engine counts its times.
 	Conn func(epoch time.Time, local, remote netip.AddrPort) *arq.Trace
-	// Datagram is called for each datagram that is sent or received, with the
-	// UDP payload, which it must not keep.
-	Datagram func(at time.Time, sent bool, local, remote netip.AddrPort, ecn datagram.ECN, payload []byte)
+	// Datagram is called for each datagram that is sent or received.
+	Datagram func(Datagram)
 	// Dropped is called for datagrams that belong to no connection.
 	Dropped func(remote netip.AddrPort, size int, reason arq.DropReason)
+}
+
+// Datagram is one datagram as this end sent or received it.
+type Datagram struct {
+	At            time.Time
+	Sent          bool
+	Local, Remote netip.AddrPort
+	ECN           datagram.ECN
+	// Payload is that of UDP. It must not be kept.
+	Payload []byte
+	// Fate is what an impaired link ([datagram.Options.Impair]) decided on a
+	// datagram that is sent; otherwise nil. It must not be kept.
+	Fate *netem.Decision
+}
+
+// socket is the configuration of the socket, tapped if somebody listens.
+func (c *Config) socket() datagram.Options {
+	o := c.Socket
+	if c.Trace == nil || c.Trace.Datagram == nil {
+		return o
+	}
+	tell, sent := c.Trace.Datagram, o.Sent
+	o.Sent = func(s *datagram.Conn, m *datagram.Message, payload []byte, fate *netem.Decision) {
+		if sent != nil {
+			sent(s, m, payload, fate)
+		}
+		local, remote := s.LocalAddr(), s.Peer()
+		if m.Local.IsValid() {
+			local = netip.AddrPortFrom(m.Local, local.Port())
+		}
+		if !remote.IsValid() {
+			remote = m.Addr
+		}
+		tell(Datagram{At: time.Now(), Sent: true, Local: local, Remote: remote, ECN: m.ECN, Payload: payload, Fate: fate})
+	}
+	return o
 }
 
 func (c Config) withDefaults() Config {

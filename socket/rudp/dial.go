@@ -24,7 +24,7 @@ func Dial(ctx context.Context, to netip.AddrPort, cfg Config) (*Conn, error) {
 		return nil, fail(err)
 	}
 	cfg = cfg.withDefaults()
-	sock, err := datagram.Dial(ctx, to, cfg.Local, cfg.Socket)
+	sock, err := datagram.Dial(ctx, to, cfg.Local, cfg.socket())
 	if err != nil {
 		if op, ok := errors.AsType[*net.OpError](err); ok {
 			return nil, op

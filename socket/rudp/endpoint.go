@@ -121,7 +121,7 @@ func (e *endpoint) take(now time.Duration, m *datagram.Message) {
 		d := b[:min(len(b), max(m.Segment, 1))]
 		b = b[len(d):]
 		if trace != nil && trace.Datagram != nil {
-			trace.Datagram(time.Now(), false, e.localFor(m.Local), m.Addr, m.ECN, d)
+			trace.Datagram(Datagram{At: time.Now(), Local: e.localFor(m.Local), Remote: m.Addr, ECN: m.ECN, Payload: d})
 		}
 		dest, ok := arq.DestinationID(d)
 		if !ok {
@@ -193,9 +193,19 @@ func (e *endpoint) stranger(now time.Duration, m *datagram.Message, d []byte) *C
 		return nil
 	}
 	cfg, off := e.engineConfig(m.Local, m.Addr)
-	c := e.add(e.acceptor.Accept(now, cfg, v), m.Local, off)
+	eng := e.acceptor.Accept(now, cfg, v)
+	differ := eng.Disagreement() != nil
+	c := e.add(eng, m.Local, off)
 	if c == nil {
 		return nil
+	}
+	if differ {
+		// Accept is told when the client has been.
+		go func() {
+			<-c.over
+			e.listener.offer(c)
+		}()
+		return c
 	}
 	if !e.listener.offer(c) {
 		// Somebody closed the listener or filled the backlog just now.
@@ -222,6 +232,7 @@ func (e *endpoint) room(id uint64, now time.Duration) bool {
 // addresses.
 func (e *endpoint) engineConfig(local netip.Addr, remote netip.AddrPort) (arq.Config, *offload) {
 	cfg := e.cfg.Engine
+	cfg.Epoch = e.clock.epoch()
 	at := e.localFor(local)
 	if cfg.MaxDatagram == 0 {
 		cfg.MaxDatagram = datagram.InterfacePayload(at.Addr(), remote.Addr())
@@ -340,16 +351,6 @@ func (e *endpoint) dropped(from netip.AddrPort, size int, why arq.DropReason) {
 }
 
 func (e *endpoint) write(m *datagram.Message) error {
-	if t := e.cfg.Trace; t != nil && t.Datagram != nil {
-		for b := m.Buf; len(b) > 0; {
-			n := len(b)
-			if m.Segment > 0 {
-				n = min(n, m.Segment)
-			}
-			t.Datagram(time.Now(), true, e.localFor(m.Local), m.Addr, m.ECN, b[:n])
-			b = b[n:]
-		}
-	}
 	one := [1]datagram.Message{*m}
 	_, err := e.sock.WriteBatch(one[:])
 	return err

@@ -28,7 +28,7 @@ var _ net.Listener = (*Listener)(nil)
 // versions of IP, if the host is empty or a wildcard), "udp4" or "udp6".
 func Listen(ctx context.Context, network, address string, cfg Config) (*Listener, error) {
 	cfg = cfg.withDefaults()
-	sock, err := datagram.Listen(ctx, network, address, cfg.Socket)
+	sock, err := datagram.Listen(ctx, network, address, cfg.socket())
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +55,9 @@ func (l *Listener) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// AcceptContext waits for a connection until ctx ends.
+// AcceptContext waits for a connection until ctx ends. An error that wraps an
+// [*arq.ARQError] is of one client, who runs another protocol and is told so;
+// the Listener goes on.
 func (l *Listener) AcceptContext(ctx context.Context) (*Conn, error) {
 	for {
 		l.mu.Lock()
@@ -70,6 +72,9 @@ func (l *Listener) AcceptContext(ctx context.Context) (*Conn, error) {
 				l.signal()
 			}
 			l.mu.Unlock()
+			if err := c.disagreement(); err != nil {
+				return nil, l.opError(err)
+			}
 			return c, nil
 		}
 		l.mu.Unlock()

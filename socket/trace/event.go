@@ -150,8 +150,10 @@ type Event struct {
 	// Progress, the content moved so far and since the last one.
 	Offset, Length int64
 	Size           int64 // bytes of UDP payload; of MTUUpdated, the largest from now on
-	// Reason is why a packet was lost or dropped and a connection closed, and
-	// where a connection that starts leads ("127.0.0.1:7557 192.0.2.1:1234").
+	// Reason is why a packet was lost or dropped and a connection closed, what a
+	// link does to a packet that it delivers ("duplicated"), whose content a
+	// Progress is of (the peer's address), and where a connection that starts
+	// leads ("127.0.0.1:7557 192.0.2.1:1234").
 	Reason string
 
 	// The sender: the oldest unacknowledged byte, the next to be sent for the
@@ -223,6 +225,12 @@ var columns = [...]column{
 	{"rcv_nxt", HasRcvNXT, count, func(e *Event) *int64 { return &e.RcvNXT }},
 	{"rcv_wnd", HasRcvWND, count, func(e *Event) *int64 { return &e.RcvWND }},
 	{"retransmits", HasRetransmits, count, func(e *Event) *int64 { return &e.Retransmits }},
+}
+
+// last reports whether nothing more is to be expected of the connection, so that
+// its state may be forgotten.
+func (e *Event) last() bool {
+	return e.Kind == StateUpdated && e.Type == "done" || e.Kind == ConnectionClosed
 }
 
 // fill copies the fields in mask that from knows and e does not.

@@ -82,6 +82,8 @@ type Log struct {
 	conns atomic.Int64
 	dead  atomic.Bool // failed or closed
 
+	peers sync.Map // netip.AddrPort of open UDP connections to their number
+
 	mu     sync.Mutex
 	room   sync.Cond // for Wait: a chunk has become free
 	cur    *chunk

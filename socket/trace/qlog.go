@@ -101,6 +101,7 @@ var stateNames = [][2]string{
 var dropTriggers = map[string]string{
 	"malformed": "invalid", "checksum": "invalid", "version": "unsupported", "unknown": "connection_unknown",
 	"duplicate": "duplicate", "old": "duplicate", "no-room": "rejected", "closed": "connection_unknown",
+	"out-of-order": "rejected",
 }
 
 var lossTriggers = map[string]bool{"reordering_threshold": true, "time_threshold": true, "pto_expired": true}
@@ -179,7 +180,7 @@ func (q *qlogEncoder) append(b []byte, e *Event) []byte {
 			}
 		}
 	}
-	if e.Kind == ConnectionClosed {
+	if e.last() {
 		delete(q.known, e.Conn)
 	}
 	return append(o.b, "}}\n"...)

@@ -329,7 +329,7 @@ func (t *Reader) carry(e *Event) {
 		s.fill(e, mask)
 		e.fill(s, mask)
 	}
-	if e.Kind == ConnectionClosed {
+	if e.last() {
 		delete(t.known, e.Conn)
 	}
 }

@@ -64,9 +64,12 @@ type tcpTrace struct {
 
 // sample tells what the kernel told, if it is news.
 func (t *tcpTrace) sample(i *socket.TCPInfo) {
+	// The kernel counts the acknowledged SYN of who dials as a byte.
+	nxt := i.BytesSent - i.BytesRetransmitted
+	una := min(i.BytesAcked, nxt)
 	e := Event{
 		Conn: t.conn, Kind: TCPInfo,
-		UNA: i.BytesAcked, NXT: i.BytesSent - i.BytesRetransmitted, WND: i.BytesAcked + i.PeerWindow,
+		UNA: una, NXT: nxt, WND: una + i.PeerWindow,
 		InFlight: i.InFlight, Cwnd: i.CongestionWindow,
 		SRTT: i.RTT, RTTVar: i.RTTVar, MinRTT: i.MinRTT,
 		Pacing: i.PacingRate * 8, Bandwidth: i.DeliveryRate * 8,

@@ -46,6 +46,7 @@ type udpTrace struct {
 	floor int64 // no lower number is open
 	next  int64
 	read  int64 // rcv_read as last told
+	peer  netip.AddrPort
 	phase string
 
 	ranges, sacked []Range // scratch
@@ -53,7 +54,8 @@ type udpTrace struct {
 
 // UDP returns what an [arq.Config] traces a connection with.
 func (l *Log) UDP(c UDPConn) *arq.Trace {
-	u := &udpTrace{l: l, conn: l.NewConn(), epoch: c.Epoch, ring: make([]flight, 256)}
+	u := &udpTrace{l: l, conn: l.NewConn(), epoch: c.Epoch, peer: c.Remote, ring: make([]flight, 256)}
+	l.peers.Store(c.Remote, u.conn)
 	u.e = Event{Kind: ConnectionStarted, Type: "udp " + c.Protocol, Reason: c.Local.String() + " " + c.Remote.String()}
 	u.add(0)
 	return &arq.Trace{
@@ -331,6 +333,7 @@ func (u *udpTrace) state(now time.Duration, s arq.State) {
 }
 
 func (u *udpTrace) closed(now time.Duration, err error) {
+	u.l.peers.CompareAndDelete(u.peer, u.conn)
 	u.e = Event{Kind: ConnectionClosed, Type: "clean"}
 	var closed *arq.CloseError
 	switch {

@@ -167,6 +167,8 @@ func (a *Acceptor) Examine(now time.Duration, from netip.AddrPort, b, reply []by
 // leaves with the next [Conn.PollTransmit].
 func (a *Acceptor) Accept(now time.Duration, cfg Config, v Verdict) *Conn {
 	cfg.Seed = seedFor(cfg.Seed, v.ID)
+	// Where the protocols differ the ACCEPT says so and the client ends it.
+	cfg.ARQ = cfg.ARQ.follow(v.peer.arq)
 	c := newConn(now, cfg, false)
 	c.local, c.remote, c.addr = v.ID, v.client, v.from
 	c.hs.reset = a.resetToken(v.ID)

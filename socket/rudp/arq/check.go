@@ -51,6 +51,14 @@ func (c *Conn) Check() error {
 			return fmt.Errorf("bytes [%d, %d) are lost and acknowledged", sp.lo, sp.hi)
 		}
 	}
+	if t := c.book; t != nil {
+		if err := t.check(s); err != nil {
+			return err
+		}
+	}
+	if c.book.inOrder() && !c.recv.above.empty() {
+		return fmt.Errorf("a go-back-N receiver holds bytes out of order")
+	}
 	r := &c.recv
 	if r.read > r.nxt || r.nxt > r.limit || r.top > r.limit || r.limit-r.read > c.flow.window {
 		return fmt.Errorf("receive buffer out of order: read %d NXT %d top %d limit %d", r.read, r.nxt, r.top, r.limit)

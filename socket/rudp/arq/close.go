@@ -50,6 +50,8 @@ func (c *Conn) handleClose(now time.Duration, f *frame) {
 		if !c.recv.complete() || !(c.Flushed() || c.closeSent) {
 			c.err = &CloseError{Remote: true, Code: CodeUnexpectedEnd}
 		}
+	case f.code == CodeARQ && !f.remote && c.cfg.ARQ != c.peer.arq:
+		c.err = &ARQError{Ours: c.cfg.ARQ, Theirs: c.peer.arq}
 	default:
 		c.err = &CloseError{Remote: true, Application: f.remote, Code: f.code, Reason: string(f.reason)}
 	}

@@ -53,6 +53,28 @@ type Config struct {
 	// refuses.
 	Rate float64
 
+	// ARQ is the protocol. If the other end runs another, both fail with an
+	// [*ARQError].
+	ARQ ARQ
+
+	// Window is how many frames the textbook protocols have under way, at
+	// most [MaxWindow]. 0 means [DefaultWindow]; stop-and-wait has one.
+	Window int
+
+	// RTO is the retransmission timeout of the textbook protocols. 0 means
+	// that of RFC 6298, measured, of at least 10 ms because no
+	// acknowledgement is delayed, and doubled each time, up to a second more.
+	RTO time.Duration
+
+	// DatagramRate is at how many bytes of UDP payload a second [NoARQ] sends
+	// its datagrams, whatever becomes of them. 0 means [DefaultDatagramRate].
+	// Rate does not apply to them.
+	DatagramRate float64
+
+	// Epoch is what the engine's time zero is in Unix time, for the time
+	// stamps of datagrams.
+	Epoch time.Duration
+
 	// MaxDatagram is the largest UDP payload that the local interface can
 	// send, where path MTU discovery stops searching: the interface's MTU
 	// less 28 (IPv4) or 48 (IPv6). 0 means 1472. Values are brought into
@@ -61,7 +83,7 @@ type Config struct {
 	MaxDatagram int
 
 	// NoDiscovery keeps datagrams at MinDatagram, or at MaxDatagram if that
-	// is given: the path is known.
+	// is given: the path is known. All protocols but the model imply it.
 	NoDiscovery bool
 
 	// RecvBuffer and SendBuffer bound the memory for the stream each way,
@@ -98,6 +120,7 @@ type Config struct {
 const defaultBuffer = 24 << 20
 
 func (c Config) withDefaults() Config {
+	c.settleARQ()
 	if c.MaxDatagram == 0 {
 		c.MaxDatagram = 1472
 		if c.NoDiscovery {

@@ -78,6 +78,8 @@ type Conn struct {
 	lim       limitClock
 	hint      senderHint
 	tail      tailGuard
+	book      *textbook     // nil unless one of the textbook protocols runs
+	datagrams *datagramFlow // nil unless NoARQ runs
 
 	recv      recvBuffer
 	acks      ackState
@@ -110,6 +112,13 @@ func newConn(now time.Duration, cfg Config, client bool) *Conn {
 	c.acks.init()
 	c.loss.init()
 	c.cc = newController(&c.cfg, c.rng.Uint64)
+	if c.book = newTextbook(&c.cfg); c.book != nil {
+		c.acks.every = 1
+		c.pacer.single = true // a line, on which one frame follows another
+	}
+	if c.cfg.ARQ == NoARQ {
+		c.datagrams = newDatagramFlow(now, &c.cfg)
+	}
 	c.pacer.last = now
 	c.pmtu.init(&c.cfg)
 	c.ecn.off = cfg.NoECN
@@ -284,6 +293,9 @@ func (c *Conn) NextTimeout() time.Duration {
 	if c.lim.reason == LimitPacing {
 		t = min(t, c.lim.release)
 	}
+	if c.datagrams != nil {
+		t = min(t, c.datagrams.release)
+	}
 	return t
 }
 
@@ -299,7 +311,9 @@ func (c *Conn) HandleTimeout(now time.Duration) {
 		}
 		return
 	case StateClosing:
-		if now >= c.end.deadline {
+		// A CLOSE that waits to be sent, as the answer to the peer's does,
+		// ends the connection itself as it leaves.
+		if !c.end.send && now >= c.end.deadline {
 			c.setState(StateDone)
 		}
 		return
@@ -355,14 +369,15 @@ func (c *Conn) setState(s State) {
 	if s == c.state {
 		return
 	}
+	closes := s >= StateClosing && c.state < StateClosing
 	c.state = s
 	if t := c.cfg.Trace; t != nil && t.State != nil {
 		t.State(c.now, s)
 	}
+	if t := c.cfg.Trace; closes && t != nil && t.Closed != nil {
+		t.Closed(c.now, c.err)
+	}
 	if s == StateDone {
-		if t := c.cfg.Trace; t != nil && t.Closed != nil {
-			t.Closed(c.now, c.err)
-		}
 		c.lim.set(c.now, LimitApp, &c.stats)
 		// What was received stays readable; the rest is let go.
 		c.send.blocks = blocks{}
@@ -398,6 +413,7 @@ func (c *Conn) Stats() Stats {
 	s.RTTMedian, s.RTTP99 = c.rtt.hist.quantile(.5), c.rtt.hist.quantile(.99)
 	s.RTTSamples = c.rtt.samples
 	s.Controller = c.controllerState()
+	s.ARQ, s.Window = c.cfg.ARQ, c.book.state()
 	s.Datagram = c.pmtu.size
 	s.ECNCapable = c.ecn.valid
 	s.CEReceived = uint64(c.acks.ce)

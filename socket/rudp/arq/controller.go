@@ -52,6 +52,9 @@ type ackEvent struct {
 }
 
 func newController(cfg *Config, rng func() uint64) controller {
+	if cfg.ARQ.Textbook() {
+		return &windowed{arq: cfg.ARQ, frames: cfg.Window, size: cfg.MaxDatagram}
+	}
 	switch cfg.Congestion {
 	case Cubic:
 		return newCubic()

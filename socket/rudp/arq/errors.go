@@ -31,6 +31,7 @@ const (
 	CodeBadFrame      = 4 // a datagram with a good checksum makes no sense
 	CodeInternal      = 5
 	CodeUnexpectedEnd = 6 // the peer closed before its stream ended
+	CodeARQ           = 7 // the ends run different protocols: [*ARQError]
 )
 
 // CloseError says why a connection ended when one end closed it.

@@ -39,7 +39,11 @@ func Dial(now time.Duration, cfg Config, to netip.AddrPort) *Conn {
 }
 
 func (c *Conn) localParams() params {
-	return params{window: c.recv.limit, maxDatagram: MaxDatagram, idleTimeout: c.cfg.IdleTimeout}
+	p := params{window: c.recv.limit, maxDatagram: MaxDatagram, idleTimeout: c.cfg.IdleTimeout, arq: c.cfg.ARQ}
+	if c.book != nil {
+		p.frames = uint16(c.cfg.Window)
+	}
+	return p
 }
 
 // establish applies the peer's parameters.
@@ -47,6 +51,9 @@ func (c *Conn) establish(now time.Duration, p params) {
 	c.peer = p
 	c.peerLimit = p.window
 	c.pmtu.limit(int(p.maxDatagram))
+	if c.book != nil {
+		c.book.room = FramePayload(c.pmtu.size)
+	}
 	if p.idleTimeout > 0 {
 		c.idleLimit = min(c.idleLimit, p.idleTimeout)
 	}
@@ -126,6 +133,10 @@ func (c *Conn) handleHandshake(now time.Duration, h header, b []byte, from netip
 		// replaces it.
 		c.rtt.seed(min(now-c.hs.firstSent, time.Second))
 		c.establish(now, p)
+		if p.arq != c.cfg.ARQ {
+			c.disagree() // which tells the server, too
+			break
+		}
 		c.needPing = true // tells the server, even if nothing is to be said
 	case h.typ == typeVersion && ours && waiting && c.hs.cookie == nil:
 		for _, v := range body {

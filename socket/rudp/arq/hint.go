@@ -25,6 +25,15 @@ func (c *Conn) ackDelay() time.Duration {
 	return min(max(c.rtt.smoothed/8, minAckDelay), maxAckDelay)
 }
 
+// ackWish is how the peer shall acknowledge: each frame at once for a textbook
+// protocol.
+func (c *Conn) ackWish() (every int, delay time.Duration) {
+	if c.book != nil {
+		return 1, 0
+	}
+	return ackEvery, c.ackDelay()
+}
+
 func (c *Conn) hintDue(now time.Duration) bool {
 	if !c.hint.sent {
 		return true

@@ -27,6 +27,15 @@ type couple struct {
 }
 
 func newCouple(t testing.TB, client, server Config) *couple {
+	p := newPair(t, client, server)
+	if !p.c.Established() || !p.s.Established() {
+		t.Fatalf("client %v, server %v", p.c.State(), p.s.State())
+	}
+	return p
+}
+
+// newPair is newCouple where there may be no agreement.
+func newPair(t testing.TB, client, server Config) *couple {
 	client.Seed[0], server.Seed[0] = 1, 2
 	p := &couple{t: t, acc: NewAcceptor([32]byte{9}), from: addrC}
 	p.c = Dial(0, client, addrS)
@@ -48,9 +57,6 @@ func newCouple(t testing.TB, client, server Config) *couple {
 		p.s = p.acc.Accept(p.now, server, v)
 	}
 	p.run(10 * time.Millisecond)
-	if !p.c.Established() || !p.s.Established() {
-		t.Fatalf("client %v, server %v", p.c.State(), p.s.State())
-	}
 	return p
 }
 
@@ -135,6 +141,9 @@ func TestBadPackets(t *testing.T) {
 		{"ack of the future", CodeBadAck, [][]byte{ackOf(1<<40, 0, 1)}},
 		{"ack below zero", CodeBadAck, [][]byte{ackOf(0, 0, 9)}},
 		{"ack of nothing", CodeBadFrame, [][]byte{ackOf(0)}},
+		{"datagram in a stream's connection", CodeBadFrame, [][]byte{append([]byte{byte(frameDatagram), 0, 0, 0, 0, 0, 0, 0, 1}, make([]byte, 10)...)}},
+		{"datagram number 0", CodeBadFrame, [][]byte{append([]byte{byte(frameDatagram)}, make([]byte, 18)...)}},
+		{"datagram longer than packet", CodeBadFrame, [][]byte{append([]byte{byte(frameDatagram), 0, 0, 0, 0, 0, 0, 0, 1}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 1)}},
 		{"window of everything", CodeBadFrame, [][]byte{appendWindow(nil, 1<<63)}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -424,22 +433,25 @@ func TestCongestionMarks(t *testing.T) {
 
 // FuzzSchedule takes bytes as the fate of packets: it delivers, drops,
 // duplicates, holds back and corrupts them. Whatever happens, what arrives is
-// a prefix of what was sent, and when the trouble is over everything does.
+// a prefix of what was sent, and when the trouble is over everything does,
+// whichever protocol runs.
 func FuzzSchedule(f *testing.F) {
-	f.Add([]byte{})
-	f.Add([]byte{1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1})
-	f.Add([]byte{2, 3, 4, 0, 1, 2, 3, 4, 0, 1, 2, 3, 3, 3, 3, 1, 1, 1, 2, 2, 4, 4, 4})
+	f.Add([]byte{}, byte(0))
+	f.Add([]byte{1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, byte(1))
+	f.Add([]byte{2, 3, 4, 0, 1, 2, 3, 4, 0, 1, 2, 3, 3, 3, 3, 1, 1, 1, 2, 2, 4, 4, 4}, byte(2))
 	rng := rand.New(rand.NewPCG(1, 2))
 	long := make([]byte, 600)
 	for i := range long {
 		long[i] = byte(rng.IntN(256))
 	}
-	f.Add(long)
-	f.Fuzz(func(t *testing.T, fate []byte) {
+	for proto := range byte(5) {
+		f.Add(long, proto)
+	}
+	f.Fuzz(func(t *testing.T, fate []byte, proto byte) {
 		if len(fate) > 2000 {
 			fate = fate[:2000]
 		}
-		p := newCouple(t, Config{}, Config{RecvBuffer: 128 << 10})
+		p := newCouple(t, Config{ARQ: ModelARQ + ARQ(proto%5), Window: 1 + int(proto/5), RTO: 30 * time.Millisecond}, Config{ARQ: ModelARQ + ARQ(proto%5), RecvBuffer: 128 << 10})
 		data := make([]byte, 300<<10)
 		for i := range data {
 			data[i] = byte(i * 7 >> 3)
@@ -512,11 +524,15 @@ func FuzzDatagram(f *testing.F) {
 	f.Add(dataFrame(0, "abc", true), uint64(501), byte(0))
 	f.Add(ackOf(0, 0, 1), uint64(502), byte(0))
 	f.Add(make([]byte, 1300), uint64(1), byte(1))
+	f.Add([]byte{9, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 3, 'a', 'b', 'c'}, uint64(503), byte(0))
 	f.Fuzz(func(t *testing.T, body []byte, number uint64, typ byte) {
 		if len(body) > 3000 {
 			body = body[:3000]
 		}
-		p := newCouple(t, Config{}, Config{})
+		// The protocol follows from the number, so that old cases stay what
+		// they were.
+		proto := ModelARQ + ARQ(number>>16%5)
+		p := newCouple(t, Config{ARQ: proto}, Config{ARQ: proto})
 		b := p.packet(number, body)
 		b[2] = typ
 		if typ == byte(typeInit) {

@@ -62,6 +62,9 @@ func (l *lossDetector) onRound() {
 // detectLoss finds the packets that are lost by now, and sets the timer for
 // those that may be soon.
 func (c *Conn) detectLoss(now time.Duration, e *ackEvent) {
+	if c.book != nil {
+		return // the textbooks know timers only
+	}
 	l := &c.loss
 	soon := never
 	if l.any {
@@ -129,6 +132,10 @@ func (c *Conn) lose(now time.Duration, n uint64, p *sentPacket, trigger LossTrig
 
 // armPTO sets the probe timer when no loss timer runs.
 func (c *Conn) armPTO(now time.Duration) {
+	if c.book != nil {
+		c.book.update(c, now)
+		return
+	}
 	l := &c.loss
 	if !l.isPTO && l.timer != never {
 		return
@@ -151,6 +158,10 @@ func (c *Conn) armPTO(now time.Duration) {
 
 // onLossTimer fires the loss timer or the probe timer.
 func (c *Conn) onLossTimer(now time.Duration) {
+	if c.book != nil {
+		c.book.expire(c, now)
+		return
+	}
 	e := ackEvent{now: now, minRTT: c.rtt.min, srtt: c.rtt.smoothed, prior: c.inFlight,
 		delivered: c.rate.delivered, mtu: c.pmtu.size}
 	if !c.loss.isPTO {

@@ -15,6 +15,7 @@ type pacer struct {
 	rate   float64 // bytes/s; 0 is unlimited
 	tokens float64
 	last   time.Duration
+	single bool // no two datagrams together, if not for maxBurst
 }
 
 // refill accounts for the time that passed; at least two datagrams of size
@@ -32,6 +33,9 @@ func (p *pacer) refill(now time.Duration, size int) {
 }
 
 func (p *pacer) depth(size int) float64 {
+	if p.single {
+		return max(p.rate*maxBurst.Seconds(), float64(size))
+	}
 	return max(p.rate*maxBurst.Seconds(), 2*float64(size))
 }
 

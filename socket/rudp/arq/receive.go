@@ -47,6 +47,10 @@ func (c *Conn) HandleDatagram(now time.Duration, b []byte, from netip.AddrPort, 
 		}
 		c.drop(len(b), reason)
 		if dup && c.state == StateEstablished {
+			if _, ok := DatagramNumber(b); ok && c.datagrams != nil {
+				c.datagrams.meter.duplicate()
+				return
+			}
 			c.acks.duplicate(now)
 		}
 		return
@@ -80,6 +84,13 @@ func (c *Conn) handlePacket(now time.Duration, number uint64, b []byte, from net
 		}
 		switch f.typ {
 		case framePad:
+		case frameDatagram:
+			if c.datagrams == nil {
+				c.protocolError(now, CodeBadFrame, "a datagram that was not agreed on")
+				return
+			}
+			ev.Datagram, ev.Length = f.number, len(f.data)
+			c.datagrams.take(now, &f)
 		case frameData:
 			eliciting = true
 			ev.Offset, ev.Length, ev.Fin = f.offset, len(f.data), f.fin
@@ -139,6 +150,11 @@ func (c *Conn) handlePacket(now time.Duration, number uint64, b []byte, from net
 // handleData puts a DATA frame into the stream and reports whether the packet
 // may be acknowledged.
 func (c *Conn) handleData(now time.Duration, f *frame) bool {
+	if c.book.inOrder() && f.offset > c.recv.nxt {
+		c.drop(len(f.data), DropOutOfOrder)
+		c.acks.now = c.acks.any // tells again what was the last in order
+		return false
+	}
 	fresh, err := c.recv.insert(f.offset, f.data, f.fin)
 	switch {
 	case err == nil:
@@ -288,7 +304,9 @@ func (c *Conn) ackRun(now time.Duration, lo, hi uint64, e *ackEvent, newest **se
 			e.spurious += int(p.size)
 			c.rate.delivered += uint64(p.size)
 			c.cc.onPacket(fateSpurious, p)
-			c.loss.late(now-p.time-c.rtt.smoothed, &c.rtt)
+			if c.book == nil {
+				c.loss.late(now-p.time-c.rtt.smoothed, &c.rtt)
+			}
 			if trace != nil && trace.PacketSpurious != nil {
 				trace.PacketSpurious(now, n)
 			}
@@ -324,7 +342,7 @@ func (c *Conn) noteNewly(n uint64) {
 
 func (c *Conn) traceSendWindow() {
 	if t := c.cfg.Trace; t != nil && t.SendWindow != nil {
-		t.SendWindow(c.now, c.send.una, c.send.nxt, c.peerLimit)
+		t.SendWindow(c.now, c.send.una, c.send.nxt, c.book.edge(c))
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/wherry-net/wherry/socket/netem"
-	"github.com/wherry-net/wherry/socket/rudp/arq"
 	"github.com/wherry-net/wherry/socket/rudp/arq/sim"
 	"github.com/wherry-net/wherry/socket/units"
 )
@@ -39,4 +38,20 @@ func TestTransfer(t *testing.T) {
 	}
 }
 
-var _ = arq.Model
+// TestCloseIsAnswered: an orderly end takes two round trips after the last byte
+// was sent, one for the end of the streams and one for CLOSE and its answer; an
+// end that is not answered would wait for four probe timeouts.
+func TestCloseIsAnswered(t *testing.T) {
+	const rtt = 100 * time.Millisecond
+	cfg := link(100, rtt, 0, 1)
+	cfg.Flows = []sim.Flow{{Bytes: 1000}}
+	r, err := sim.Run(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := r.Flows[0]
+	lastByte := time.Duration(1000 / f.Goodput * 1e9)
+	if over := f.Done - lastByte; f.Err != nil || over > 2*rtt {
+		t.Fatalf("the client was done %v after the last byte arrived (%v), error %v", over, lastByte, f.Err)
+	}
+}

@@ -28,13 +28,17 @@ type Stats struct {
 	PacketsSent, PacketsReceived uint64
 	BytesSent, BytesReceived     uint64
 	PacketsAcked                 uint64
-	PacketsLost                  uint64 // deemed lost, late ones included
-	PacketsSpurious              uint64 // deemed lost and acknowledged later
-	Retransmits                  uint64 // packets with bytes sent before
-	TailCopies                   uint64 // packets sent again before anything was missed
-	ProbeTimeouts                uint64
-	AcksSent, AcksReceived       uint64
-	Dropped                      [dropReasons]uint64
+	// PacketsLost were deemed lost, late ones included, and those after
+	// them for which go-back-N went back.
+	PacketsLost            uint64
+	PacketsSpurious        uint64 // deemed lost and acknowledged later
+	Retransmits            uint64 // packets with bytes sent before
+	TailCopies             uint64 // packets sent again before anything was missed
+	ProbeTimeouts          uint64
+	Timeouts               uint64 // of frames, by a textbook protocol
+	DatagramsSent          uint64 // by NoARQ, once each
+	AcksSent, AcksReceived uint64
+	Dropped                [dropReasons]uint64
 
 	StreamSent     uint64 // bytes of stream acknowledged by the peer
 	StreamReceived uint64 // bytes of stream in order
@@ -43,6 +47,8 @@ type Stats struct {
 	RTTMedian, RTTP99                      time.Duration // within 3%
 	RTTSamples                             uint64
 
+	ARQ        ARQ
+	Window     FrameWindow // of a textbook protocol
 	Controller ControllerState
 	Datagram   int // current datagram size
 	ECNCapable bool

@@ -33,6 +33,9 @@ type Trace struct {
 	// byte, NXT the next to be sent first, WND the end of what the peer
 	// allows.
 	SendWindow func(now time.Duration, una, nxt, wnd uint64)
+	// FrameWindow: the same of a textbook protocol, counted in its frames.
+	// SendWindow's WND is then the nearer of the window's and the peer's.
+	FrameWindow func(now time.Duration, w FrameWindow)
 	// RecvWindow: the receiver's edges moved: read by the application,
 	// next expected, and granted to the peer.
 	RecvWindow func(now time.Duration, read, nxt, wnd uint64)
@@ -45,7 +48,8 @@ type Trace struct {
 	MTU func(now time.Duration, size int)
 	// State: the connection's state changed.
 	State func(now time.Duration, s State)
-	// Closed: the connection is over, with err as [Conn.Err] has it.
+	// Closed: this end or the peer has closed the connection, or it is given up,
+	// with err as [Conn.Err] has it. Packets may follow, until [StateDone].
 	Closed func(now time.Duration, err error)
 }
 
@@ -78,7 +82,8 @@ type PacketEvent struct {
 	Retransmit bool // the bytes were sent before (sent packets only)
 	Probe      bool // sent by the probe timer or to protect the tail
 	MTUProbe   bool
-	Ack        bool // an ACK frame is in it
+	Datagram   uint64 // the number of the DATAGRAM in it, or 0
+	Ack        bool   // an ACK frame is in it
 	AckLargest uint64
 	Close      bool // a CLOSE frame is in it
 	ECN        ECN
@@ -101,10 +106,11 @@ const (
 	DropOld       // too old to tell
 	DropNoRoom    // out-of-order data in too many pieces
 	DropClosed
+	DropOutOfOrder // go-back-N: a frame before it is missing
 	dropReasons
 )
 
-var dropNames = [...]string{"malformed", "checksum", "version", "unknown", "duplicate", "old", "no-room", "closed"}
+var dropNames = [...]string{"malformed", "checksum", "version", "unknown", "duplicate", "old", "no-room", "closed", "out-of-order"}
 
 func (d DropReason) String() string { return dropNames[d] }
 
@@ -116,10 +122,12 @@ const (
 	LossReorder LossTrigger = iota // enough later packets were acknowledged
 	LossTime                       // a later packet was, long enough ago
 	LossProbe                      // nothing came back at all
+	LossTimeout                    // the frame's own timer ran out
+	LossGoBack                     // an earlier frame's did, and go-back-N goes back
 )
 
 func (l LossTrigger) String() string {
-	return [...]string{"reordering_threshold", "time_threshold", "pto_expired"}[l]
+	return [...]string{"reordering_threshold", "time_threshold", "pto_expired", "timer_expired", "go_back"}[l]
 }
 
 // ControllerState is a congestion controller's state.

@@ -44,7 +44,11 @@ func (c *Conn) PollTransmit(now time.Duration, buf []byte) Transmit {
 		n := c.writeMTUProbe(now, buf[:size])
 		return Transmit{N: n, SegmentSize: n, To: c.addr, ECN: NotECT}
 	}
-	return c.pollData(now, buf)
+	t := c.pollData(now, buf)
+	if t.N == 0 && c.datagrams != nil {
+		t = c.pollDatagrams(now, buf)
+	}
+	return t
 }
 
 // pollData fills buf with packets of the current size.
@@ -59,6 +63,11 @@ func (c *Conn) pollData(now time.Duration, buf []byte) Transmit {
 	}
 	var why Limiter
 	c.hold = c.train(size)
+	if ackDue && c.book != nil {
+		// Frames are of one size: an ACK goes alone.
+		n = c.writePacket(now, buf[:size], sendAck, true)
+		return Transmit{N: n, SegmentSize: n, To: c.addr, ECN: NotECT}
+	}
 	for {
 		if n+size > len(buf) {
 			why = LimitHost
@@ -107,6 +116,9 @@ const (
 
 // nextKind decides what may be sent next, and if nothing, what forbids it.
 func (c *Conn) nextKind(now time.Duration) (sendKind, Limiter) {
+	if c.book != nil {
+		return c.book.next(c)
+	}
 	size := c.pmtu.size
 	pending := c.send.pending(c.peerLimit)
 	if c.loss.probes > 0 {
@@ -200,7 +212,8 @@ func (c *Conn) writePacket(now time.Duration, b []byte, kind sendKind, ack bool)
 			p.flags |= hasWindow
 		}
 		if kind != sendControl && c.hintDue(now) {
-			out = appendSender(out, c.sent.floor, ackEvery, c.ackDelay())
+			every, delay := c.ackWish()
+			out = appendSender(out, c.sent.floor, every, delay)
 			c.hint = senderHint{floor: c.sent.floor, at: now, sent: true}
 			p.flags |= hasSender
 		}
@@ -215,7 +228,11 @@ func (c *Conn) writePacket(now time.Duration, b []byte, kind sendKind, ack bool)
 		var n int
 		var fin, again bool
 		if kind == sendData {
-			off, n, fin, again = c.send.take(room, c.peerLimit)
+			if c.book != nil {
+				off, n, fin, again = c.book.take(c)
+			} else {
+				off, n, fin, again = c.send.take(room, c.peerLimit)
+			}
 			if again {
 				c.stats.Retransmits++
 				p.flags |= isRetransmit
@@ -243,7 +260,7 @@ func (c *Conn) writePacket(now time.Duration, b []byte, kind sendKind, ack bool)
 		}
 		// A few bytes short of the batch's size: fill up rather than end
 		// the batch here.
-		if short := len(b) - len(out); short > 0 && short <= 64 && c.send.pending(c.peerLimit) {
+		if short := len(b) - len(out); short > 0 && short <= 64 && (c.book.fills(n) || c.send.pending(c.peerLimit)) {
 			k = len(out)
 			out = b
 			clear(out[k:])

@@ -68,6 +68,7 @@ const (
 	frameResponse  frameType = 6
 	frameSender    frameType = 7
 	frameClose     frameType = 8
+	frameDatagram  frameType = 9
 )
 
 const (
@@ -166,14 +167,17 @@ type params struct {
 	window      uint64        // bytes of stream that may be sent at first
 	maxDatagram uint32        // largest UDP payload the end can receive
 	idleTimeout time.Duration // on the wire in milliseconds
+	arq         ARQ           // on the wire one less: 0 is the model
+	frames      uint16        // the end's window in frames, or 0
 }
 
-const paramsLen = 16
+const paramsLen = 20
 
 func appendParams(b []byte, p params) []byte {
 	b = binary.BigEndian.AppendUint64(b, p.window)
 	b = binary.BigEndian.AppendUint32(b, p.maxDatagram)
-	return binary.BigEndian.AppendUint32(b, uint32(p.idleTimeout/time.Millisecond))
+	b = binary.BigEndian.AppendUint32(b, uint32(p.idleTimeout/time.Millisecond))
+	return binary.BigEndian.AppendUint16(append(b, byte(p.arq-ModelARQ), 0), p.frames)
 }
 
 func parseParams(b []byte) (p params, rest []byte, err error) {
@@ -183,7 +187,9 @@ func parseParams(b []byte) (p params, rest []byte, err error) {
 	p.window = binary.BigEndian.Uint64(b)
 	p.maxDatagram = binary.BigEndian.Uint32(b[8:])
 	p.idleTimeout = time.Duration(binary.BigEndian.Uint32(b[12:])) * time.Millisecond
-	if p.window > maxNumber || p.maxDatagram < MinDatagram {
+	p.arq = ModelARQ + ARQ(b[16])
+	p.frames = binary.BigEndian.Uint16(b[18:])
+	if p.window > maxNumber || p.maxDatagram < MinDatagram || b[17] != 0 {
 		return p, nil, errFrame
 	}
 	if p.maxDatagram > MaxDatagram {
@@ -212,6 +218,10 @@ type frame struct {
 	floor    uint64
 	ackEvery int
 	ackDelay time.Duration
+
+	// DATAGRAM; data holds the bytes
+	number uint64
+	stamp  uint64 // sender's clock in µs
 
 	// CLOSE
 	code   uint32
@@ -284,6 +294,21 @@ func nextFrame(b []byte, f *frame) (rest []byte, err error) {
 		}
 		a.body = b[ackFrameLen : ackFrameLen+size]
 		return b[ackFrameLen+size:], nil
+	case frameDatagram:
+		if len(b) < datagramFrameLen {
+			return nil, errTruncated
+		}
+		f.number = binary.BigEndian.Uint64(b[1:])
+		f.stamp = binary.BigEndian.Uint64(b[9:])
+		n := int(binary.BigEndian.Uint16(b[17:]))
+		if f.number == 0 || f.number > maxNumber || f.stamp > maxNumber {
+			return nil, errFrame
+		}
+		if len(b) < datagramFrameLen+n {
+			return nil, errTruncated
+		}
+		f.data = b[datagramFrameLen : datagramFrameLen+n]
+		return b[datagramFrameLen+n:], nil
 	case frameWindow:
 		if len(b) < 9 {
 			return nil, errTruncated
@@ -339,6 +364,8 @@ const (
 	windowFrameLen = 9
 	tokenFrameLen  = 9
 	closeFrameLen  = 8
+
+	datagramFrameLen = 19
 )
 
 // putDataFrame writes the frame's head; the data follows it.

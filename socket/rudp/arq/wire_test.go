@@ -2,6 +2,7 @@ package arq
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -24,6 +25,10 @@ func reencode(f *frame, padding int) []byte {
 		return appendToken(nil, f.typ, f.token)
 	case frameSender:
 		return appendSender(nil, f.floor, f.ackEvery, f.ackDelay)
+	case frameDatagram:
+		b := binary.BigEndian.AppendUint64([]byte{byte(frameDatagram)}, f.number)
+		b = binary.BigEndian.AppendUint64(b, f.stamp)
+		return append(binary.BigEndian.AppendUint16(b, uint16(len(f.data))), f.data...)
 	case frameClose:
 		return appendClose(nil, f.code, f.remote, string(f.reason))
 	}
@@ -39,6 +44,7 @@ func FuzzFrames(f *testing.F) {
 	f.Add(appendToken(nil, frameChallenge, 12345))
 	f.Add(appendSender(nil, 7, 64, 3*time.Millisecond))
 	f.Add(appendClose(nil, 3, true, "gone\x1b[31m"))
+	f.Add([]byte{9, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 3, 'a', 'b', 'c'})
 	var a ackState
 	a.init()
 	for _, n := range []uint64{0, 1, 2, 5, 9, 10, 400} {

@@ -54,7 +54,16 @@ type Config struct {
 	// Hook, if not nil, is called at every step with the connections,
 	// clients first; it may act on them.
 	Hook func(now time.Duration, conns []*arq.Conn)
+	// Stop, if not nil, is asked every now and then whether to give up; Run
+	// then returns [ErrStopped].
+	Stop func() bool
+	// Link, if not nil, is told what the forward link decided about each
+	// packet, with the number that the sender gave it (handshake: its ID).
+	Link func(number uint64, d netem.Decision)
 }
+
+// ErrStopped is returned by [Run] when Config.Stop said so.
+var ErrStopped = errors.New("stopped")
 
 // Result is what a simulation showed.
 type Result struct {
@@ -77,12 +86,16 @@ type FlowResult struct {
 	Delivered int64
 	// Done is when the server had read everything and the client knew.
 	Done time.Duration
+	// Last is when the server read the last byte, counted from the dial.
+	Last time.Duration
 	// Goodput is bytes/s from the dial to the last byte read.
 	Goodput float64
 	// Share is bytes/s delivered between Config.From and the end.
 	Share          float64
 	Client, Server arq.Stats
-	Err            error
+	// Datagrams is the receiver's report of a flow of [arq.NoARQ].
+	Datagrams arq.DatagramReport
+	Err       error
 }
 
 // Jain is Jain's index of fairness of the flows' shares: 1 when they are
@@ -137,6 +150,8 @@ type flow struct {
 	client, server end
 	written, read  int64
 	fromRead       int64
+	packets        uint64        // datagrams sent, if that is what it sends
+	closeAt        time.Duration // of a receiver of datagrams
 	lastRead       time.Duration
 	done           time.Duration
 	err            error
@@ -152,6 +167,8 @@ type runner struct {
 	in     []byte
 	queued []uint32
 	res    Result
+
+	pushing uint64 // number of the packet that is being pushed
 }
 
 // Run runs a simulation. It fails where the links cannot be made, where an
@@ -162,9 +179,16 @@ func Run(cfg Config) (*Result, error) {
 	cfg.Forward.Header, cfg.Reverse.Header = tagLen, tagLen
 	cfg.Forward.Seed, cfg.Reverse.Seed = cfg.Seed, cfg.Seed
 	cfg.Forward.Direction, cfg.Reverse.Direction = 0, 1
+	told := cfg.Forward.Trace
 	cfg.Forward.Trace = &netem.Trace{Packet: func(d netem.Decision) {
+		if told != nil && told.Packet != nil {
+			told.Packet(d)
+		}
 		if d.Fate != netem.TailDrop {
 			r.queued = append(r.queued, uint32(d.Queued))
+		}
+		if cfg.Link != nil {
+			cfg.Link(r.pushing, d)
 		}
 	}}
 	for i, c := range []netem.Config{cfg.Forward, cfg.Reverse} {
@@ -232,6 +256,9 @@ func (r *runner) run() error {
 		}
 		r.now = max(r.now, next)
 		r.res.Steps++
+		if r.cfg.Stop != nil && r.res.Steps%4096 == 0 && r.cfg.Stop() {
+			return ErrStopped
+		}
 		if r.res.Steps > 500_000_000 {
 			return errors.New("busy for ever")
 		}
@@ -330,6 +357,7 @@ func (r *runner) push(dir int, f *flow, b []byte, ecn arq.ECN, off int) {
 	binary.BigEndian.PutUint32(w[28:], uint32(len(b)))
 	h.Write(w[:])
 	r.hash = h.Sum64()
+	r.pushing, _ = arq.PacketNumber(b)
 	r.links[dir].Push(r.now, tagged)
 }
 
@@ -364,6 +392,9 @@ func (r *runner) serve(i int, f *flow, which int) error {
 		}
 	}
 	e.wake = c.NextTimeout()
+	if which == 1 && f.closeAt > r.now {
+		e.wake = min(e.wake, f.closeAt)
+	}
 	if e.wake <= r.now {
 		e.wake = r.now + 1
 	}
@@ -372,7 +403,7 @@ func (r *runner) serve(i int, f *flow, which int) error {
 		if f.done == 0 && which == 0 {
 			f.done = r.now
 			f.err = c.Err()
-			if f.err == nil && f.read != f.Bytes {
+			if f.err == nil && f.read != f.Bytes && c.ARQ() != arq.NoARQ {
 				return fmt.Errorf("ended in good order with %d of %d bytes delivered", f.read, f.Bytes)
 			}
 		}
@@ -381,6 +412,9 @@ func (r *runner) serve(i int, f *flow, which int) error {
 }
 
 func (r *runner) stream(f *flow, which int, c *arq.Conn) error {
+	if c.ARQ() == arq.NoARQ {
+		return r.datagrams(f, which, c)
+	}
 	if which == 0 {
 		for c.WriteSpace() > 0 && (f.Bytes == 0 || f.written < f.Bytes) {
 			n := 1 << 16
@@ -430,6 +464,7 @@ func (r *runner) result() *Result {
 	for _, f := range r.flows {
 		x := FlowResult{Name: f.Name, Delivered: f.read, Done: f.done, Err: f.err}
 		if d := f.lastRead - f.Start; d > 0 {
+			x.Last = d
 			x.Goodput = float64(f.read) / d.Seconds()
 		}
 		if d := r.now - r.cfg.From; d > 0 {
@@ -440,6 +475,7 @@ func (r *runner) result() *Result {
 		}
 		if f.server.conn != nil {
 			x.Server = f.server.conn.Stats()
+			x.Datagrams = f.server.conn.Datagrams()
 		}
 		res.Flows = append(res.Flows, x)
 	}

@@ -1,0 +1,5 @@
+package main
+
+func inForeground() bool { return false }
+
+func keepTerminal() func() { return func() {} }
