@@ -26,12 +26,15 @@ import (
 // and returns their names.
 func namespaces(t *testing.T) (a, r, b string) {
 	t.Helper()
-	_, err := exec.LookPath("ip")
-	if os.Geteuid() != 0 || err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("as %d, ip: %v", os.Geteuid(), err)
-		}
-		t.Skip("SKIPPED: network namespaces need root and ip(8)")
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: network namespaces of this kind need root")
+	}
+	missing := t.Skipf
+	if os.Getenv("CI") == "true" {
+		missing = t.Fatalf
+	}
+	if _, err := exec.LookPath("ip"); err != nil {
+		missing("SKIPPED: ip(8) is not installed (iproute2)")
 	}
 	name := func(s string) string { return fmt.Sprintf("wherry-%s-%d", s, os.Getpid()) }
 	a, r, b = name("a"), name("r"), name("b")
@@ -55,8 +58,7 @@ link add eb netns B type veth peer name rb netns R
 -n R link set rb up
 -n B link set eb up
 -n A route add default via 10.201.1.2
--n B route add default via 10.201.2.2
-netns exec R sysctl -qw net.ipv4.ip_forward=1`), "\n") {
+-n B route add default via 10.201.2.2`), "\n") {
 		args := strings.Fields(line)
 		for i, w := range args {
 			switch w {
@@ -69,12 +71,10 @@ netns exec R sysctl -qw net.ipv4.ip_forward=1`), "\n") {
 			}
 		}
 		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-			if os.Getenv("CI") != "" {
-				t.Fatalf("ip %s: %v: %s", line, err, out)
-			}
-			t.Skipf("SKIPPED: ip %s: %v: %s", line, err, out)
+			missing("SKIPPED: ip %s: %v: %s", line, err, out)
 		}
 	}
+	within(t, r, func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644) })
 	return a, r, b
 }
 
