@@ -62,19 +62,20 @@ func (m *minByTime) add(now, d, span time.Duration) {
 // overtake others and say nothing about the length of the path.
 type rttRound struct {
 	min, max, curMin, curMax time.Duration
-	last                     [3]time.Duration
+	last                     [5]time.Duration
 	i, n, seen               int           // n: samples in this round
 	jitter                   time.Duration // from one sample to the next, smoothed as in RFC 3550
 }
 
 // add returns what it made of the sample.
 func (r *rttRound) add(d time.Duration) time.Duration {
-	if before := r.last[(r.i+2)%3]; before > 0 {
+	k := len(r.last)
+	if before := r.last[(r.i+k-1)%k]; before > 0 {
 		r.jitter += (max(d-before, before-d) - r.jitter) / 16
 	}
 	r.last[r.i] = d
-	r.i = (r.i + 1) % len(r.last)
-	d = max(r.last[0], r.last[1], r.last[2])
+	d = max(d, r.last[(r.i+k-1)%k], r.last[(r.i+k-2)%k])
+	r.i = (r.i + 1) % k
 	if r.curMin == 0 || d < r.curMin {
 		r.curMin = d
 	}

@@ -107,6 +107,11 @@ func (f *lossFloor) excess(p *period, spread float64) float64 {
 	if n == 0 {
 		return 0
 	}
-	sigma := math.Sqrt((f.value + 1/n) * (1 - f.value) / n)
+	// The floor itself is known from so many packets only.
+	known := 0.0
+	for _, k := range f.size {
+		known += float64(k)
+	}
+	sigma := math.Sqrt((f.value + 1/n) * (1 - f.value) * (1/n + 1/(known+1)))
 	return float64(p.lost)/n - f.value - 2*sigma*math.Sqrt(max(spread, 1))
 }

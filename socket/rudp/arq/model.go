@@ -2,6 +2,7 @@ package arq
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -52,7 +53,8 @@ func (p phase) String() string {
 //     less as the queue grows (the governor).
 //   - up sends a quarter more for a round trip or two: is there more? What
 //     arrives at best in twelve rounds is the bandwidth. A part of the increase
-//     is so many packets whatever the rate, which makes shares equal.
+//     is so many packets whatever the rate, which makes shares equal. Where more
+//     arrived and no queue grew, the next up follows at once, and is larger.
 //   - probe-rtt keeps the pipe half empty for a round trip: only then the length
 //     of a path shows on which others keep a queue, or on which this flow
 //     measured its own. If what it finds is shorter it goes on. After startup it
@@ -88,6 +90,8 @@ type model struct {
 	lastRound  time.Duration
 
 	judged   time.Duration // packets sent before belong to the last event
+	surge    float64       // factor on the gain of up, while up finds more; 0 is not in up
+	upFrom   float64       // bandwidth before up
 	steady   int           // rounds in which the rate rose and the delay did not
 	dug      time.Duration // length of the path before it was measured anew
 	digs     int           // measurements in a row
@@ -113,6 +117,8 @@ const (
 	steadyRounds  = 3  // of startup after which the length is known
 	upPackets     = 16 // a round trip
 	minWindow     = 4  // packets
+	surgeStep     = 1.1
+	surgeMax      = 1.6
 )
 
 func newModel(plain bool, rng func() uint64) *model {
@@ -181,6 +187,10 @@ func (m *model) onAck(ack *ackEvent) {
 		d := m.rtts.add(e.rtt)
 		if m.rtts.seen <= len(m.rtts.last) {
 			m.base = minByTime{} // a single one may have overtaken others
+		}
+		if d < m.base.value()-m.base.value()/16 {
+			// So much shorter at once must be seen five times in a row.
+			d = slices.Max(m.rtts.last[:])
 		}
 		m.base.add(now, d, baseSpan)
 	}
@@ -280,7 +290,7 @@ func (m *model) advance(e *ackEvent) {
 		}
 		// A queue that stands from the start of a round shows it soonest,
 		// as in HyStart++ (RFC 9406).
-		full := !m.plain && m.roundsIn > 2 && m.rtts.n >= 8 &&
+		full := !m.plain && m.roundsIn > 2 && m.rtts.n >= 8 && now-m.arrivals.since > base/4 &&
 			m.rtts.curMin > base+min(max(base/8, 4*time.Millisecond), 16*time.Millisecond)
 		if !e.round && !full {
 			return
@@ -313,9 +323,18 @@ func (m *model) advance(e *ackEvent) {
 		if elapsed < length {
 			return
 		}
-		if float64(e.inFlight) <= m.bdp()/m.keep() || elapsed > 3*length {
-			m.startCruise(now)
+		if float64(e.inFlight) > m.bdp()/m.keep() && elapsed <= 3*length {
+			return
 		}
+		if m.surge > 0 && !m.plain && m.bandwidth() > surgeStep*m.upFrom && m.queue() <= m.theta() {
+			// More did arrive, and no queue: there may be much more, where
+			// startup ended too soon or somebody left.
+			m.surge = min(m.surge*1.25, surgeMax)
+			m.up(now)
+			return
+		}
+		m.surge = 0
+		m.startCruise(now)
 	case phaseCruise:
 		if !m.plain && now-m.base.seen > probeRTTEvery && elapsed > 0 {
 			m.base.seen = now
@@ -325,10 +344,11 @@ func (m *model) advance(e *ackEvent) {
 		}
 		if elapsed >= time.Duration(m.cruise)*length {
 			m.bwLo = math.Inf(1)
-			m.enter(now, phaseUp)
+			m.surge = 1
+			m.up(now)
 		}
 	case phaseUp:
-		if elapsed >= length && (elapsed >= 2*length || float64(e.inFlight) >= upGain*m.bdp()+upPackets*float64(m.mtu) || e.lost > 0 && !m.plain) {
+		if elapsed >= length && (elapsed >= 2*length || float64(e.inFlight) >= m.surge*upGain*m.bdp()+upPackets*float64(m.mtu) || e.lost > 0 && m.floor.value < .001 && !m.plain) {
 			m.enter(now, phaseDown)
 		}
 	case phaseProbeRTT:
@@ -343,6 +363,12 @@ func (m *model) advance(e *ackEvent) {
 		}
 		m.startCruise(now)
 	}
+}
+
+// up looks for more bandwidth.
+func (m *model) up(now time.Duration) {
+	m.upFrom = m.bandwidth()
+	m.enter(now, phaseUp)
 }
 
 // dig measures the length of the path.

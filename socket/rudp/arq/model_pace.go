@@ -29,7 +29,7 @@ func (m *model) pace() float64 {
 		if m.plain {
 			more = 0
 		}
-		return (upGain*bw + min(more, bw/2)) * comp
+		return (max(m.surge, 1)*upGain*bw + min(more, bw/2)) * comp
 	case phaseCompete:
 		return 1.2 * m.rival.cub.cwnd / m.keep() / max(m.srtt, time.Millisecond).Seconds()
 	case phaseYield:

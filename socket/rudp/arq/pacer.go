@@ -15,8 +15,15 @@ type pacer struct {
 	rate   float64 // bytes/s; 0 is unlimited
 	tokens float64
 	last   time.Duration
+	// late is by how much the owner missed the time that release named. What
+	// should have left meanwhile may leave at once, or a busy machine, whose
+	// timers come late every time, would send at a fraction of the rate.
+	late   time.Duration
 	single bool // no two datagrams together, if not for maxBurst
 }
+
+// maxCredit bounds the time that a late wake-up is made good for.
+const maxCredit = 5 * time.Millisecond
 
 // refill accounts for the time that passed; at least two datagrams of size
 // may always leave together.
@@ -29,7 +36,8 @@ func (p *pacer) refill(now time.Duration, size int) {
 	if dt <= 0 {
 		return
 	}
-	p.tokens = min(p.tokens+p.rate*dt.Seconds(), p.depth(size))
+	p.tokens = min(p.tokens+p.rate*dt.Seconds(), p.depth(size)+p.rate*p.late.Seconds())
+	p.late = 0
 }
 
 func (p *pacer) depth(size int) float64 {

@@ -54,6 +54,9 @@ func (c *Conn) PollTransmit(now time.Duration, buf []byte) Transmit {
 // pollData fills buf with packets of the current size.
 func (c *Conn) pollData(now time.Duration, buf []byte) Transmit {
 	size := c.pmtu.sizeAfter(c.loss.ptoCount)
+	if c.lim.reason == LimitPacing {
+		c.pacer.late = max(min(now-c.lim.release, maxCredit, max(c.rtt.smoothed/8, maxBurst)), 0)
+	}
 	c.pacer.refill(now, size)
 	ackDue := c.acks.due(now)
 	n := 0

@@ -19,10 +19,11 @@ import "time"
 const (
 	yieldAfter = 4   // rounds with a queue
 	yieldGain  = .75 // of what arrives
-	// yieldRounds is how many rounds are looked at before a verdict;
-	// suspectRounds the same soon after a rival was met.
-	yieldRounds   = 8
+	// At least slackRounds are looked at before a verdict, suspectRounds soon
+	// after a rival was met, at most yieldRounds.
+	slackRounds   = 4
 	suspectRounds = 3
+	yieldRounds   = 8
 	yieldShare    = .5 // of the traffic that must seem to yield
 	suspicion     = 10 * time.Second
 	// pardon is for how many rounds a queue that is hardly one is let be,
@@ -33,11 +34,14 @@ const (
 // standing is what is known about a queue that does not drain.
 type standing struct {
 	rounds int           // in which the queue did not drain
+	began  time.Duration // the first of them
 	window float64       // in flight before the model yielded
-	rate   float64       // that arrived then
+	rate   float64       // that arrived while the queue stood
 	from   time.Duration // longest queue since this flow's yielding shows
 	since  time.Duration // when that was; 0 is not yet
 	looked int           // rounds in which its yielding showed
+
+	delivered uint64 // when the queue began to stand
 }
 
 // arrivals is the rate of delivery over the last round as a whole. Samples of
@@ -61,10 +65,14 @@ func (m *model) watch(e *ackEvent) {
 		m.stand = standing{}
 		return
 	}
-	if m.stand.rounds++; m.stand.rounds < yieldAfter || m.arrivals.rate == 0 || e.appLimited {
+	if m.stand.rounds++; m.stand.rounds <= 1 {
+		m.stand.began, m.stand.delivered = e.now, e.delivered
+	}
+	if m.stand.rounds < yieldAfter || m.arrivals.rate == 0 || e.appLimited {
 		return
 	}
-	m.stand.window, m.stand.rate = float64(e.prior), m.arrivals.rate
+	m.stand.window = float64(e.prior)
+	m.stand.rate = max(m.arrivals.rate, float64(e.delivered-m.stand.delivered)/(e.now-m.stand.began).Seconds())
 	m.stand.since, m.stand.looked = 0, 0
 	m.enter(e.now, phaseYield)
 }
@@ -85,7 +93,9 @@ func (m *model) yield(e *ackEvent) {
 	if q > s.from {
 		s.from, s.since = q, e.now // a newcomer, or somebody who fills it
 	}
-	rounds := yieldRounds
+	// Twice as long as it takes if everybody yields, or a little longer: not
+	// all of them begin at the same time.
+	rounds := slackRounds
 	if m.rival.met > 0 && e.now-m.rival.met < suspicion {
 		rounds = suspectRounds
 	}
@@ -100,12 +110,12 @@ func (m *model) yield(e *ackEvent) {
 	case e.appLimited: // this flow sends nothing that it could leave out
 	case drained:
 		m.meet(e)
-	case s.looked < rounds:
+	case s.looked < rounds || s.looked < yieldRounds && fall*yieldShare < s.from.Seconds():
 	case (s.from - q).Seconds() > fall*yieldShare:
 		s.from, s.since, s.looked = q, e.now, 0 // it does fall
-	case q > 2*m.theta():
+	case s.from > 3*m.theta():
 		m.meet(e)
-	case s.looked > 2*rounds:
+	case s.looked > 2*yieldRounds:
 		m.stand = standing{rounds: -pardon}
 		m.startCruise(e.now)
 	}
