@@ -69,7 +69,7 @@
 // are those of [Row]. A row knows by its key which run it is of: the same
 // experiment in the same directory makes only the runs that have none. So a plan
 // that was interrupted continues, and one that grows by links, transports or
-// repeats keeps what it has. Where a directory holds rows of runs that the plan
+// repeats keeps what it has. Runs that failed are made again. Where a directory holds rows of runs that the plan
 // does not have, Execute refuses ([ChangedError]) and touches nothing.
 //
 // The first repeat of every link and transport is recorded for plots, thinned out

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/csv"
+	"encoding/json"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -253,10 +255,73 @@ func TestFailedRun(t *testing.T) {
 			t.Errorf("repeat %d: %s", r.Repeat, r.Status)
 		}
 	}
-	// A failed row is kept: the experiment is what it is.
+	// The row says why, and the run is made again the next time.
 	if !bytes.Contains([]byte(files(t, s.dir)[ResultsCSV]), []byte("the wire was cut")) {
 		t.Error("the CSV does not say why")
 	}
+	if s, err = openStore(s.dir, p.Runs(), false); err != nil || len(s.rows) != 6 {
+		t.Fatalf("%v, %d rows are kept", err, len(s.rows))
+	}
+	if err := s.close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A run that does not end in its time, by the engine's clock, is a failed one.
+func TestTimeout(t *testing.T) {
+	p := mustRead(t, "timeout: 2s\nfile: {size: 1MiB}\nlinks: [{rate: 100kbit}]\ntransports: udp\n")
+	res, err := Execute(t.Context(), p, Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := res.Rows[0]; r.Status != Failed || r.Error != "not done within 2s of simulated time" {
+		t.Errorf("%s: %s", r.Status, r.Error)
+	}
+}
+
+// Whatever is in results.jsonl is read as rows, which are written as they were, or
+// refused.
+func FuzzResults(f *testing.F) {
+	p := mustRead(f, smallPlan)
+	row := newRow(p.Runs()[3], "test")
+	row.Error, row.Utilisation, row.PacketsLost = "cut\n\"off\"", ptr(.5), ptr(int64(3))
+	row.timed(100, 1e9)
+	b, err := json.Marshal(&row)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(string(b) + "\n")
+	f.Add(string(b) + "\n" + string(b)[:40])
+	f.Add("{}\n\n[]\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, ResultsJSONL), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		s, err := openStore(dir, p.Runs(), false)
+		if err != nil {
+			return
+		}
+		before := maps.Clone(s.rows)
+		if err := s.close(); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range s.inOrder() {
+			if n := len(r.record()); n != len(Columns()) {
+				t.Errorf("%d cells of %d", n, len(Columns()))
+			}
+		}
+		if s, err = openStore(dir, p.Runs(), false); err != nil {
+			t.Fatal(err)
+		}
+		for key, r := range before {
+			r.Name = p.Name
+			if again := s.rows[key]; !reflect.DeepEqual(r, again) {
+				t.Errorf("%+v\nread again\n%+v", r, again)
+			}
+		}
+		s.file.Close()
+	})
 }
 
 type engineFunc func(ctx context.Context, r Run, row *Row, rec *recorder) error

@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 
 	"github.com/wherry-net/wherry/socket/netem"
@@ -37,7 +38,7 @@ func (simulator) run(ctx context.Context, r Run, row *Row, rec *recorder) error 
 	link.Overhead = headers
 	cfg := sim.TransportConfig{
 		Transport: t, Seed: r.Seed, Forward: link, Reverse: link, Bytes: int64(p.File.Size), Payload: p.Payload,
-		Stop: func() bool { return ctx.Err() != nil },
+		Stop: func() bool { return ctx.Err() != nil }, Limit: p.timeout(),
 	}
 	if r.Transport.IsTextbook() {
 		cfg.Window, cfg.RTO = p.Window, p.RTO
@@ -49,6 +50,9 @@ func (simulator) run(ctx context.Context, r Run, row *Row, rec *recorder) error 
 	res, err := sim.RunTransport(cfg)
 	if errors.Is(err, sim.ErrStopped) {
 		return ctx.Err()
+	}
+	if errors.Is(err, sim.ErrLimit) {
+		err = fmt.Errorf("not done within %v of simulated time", p.timeout())
 	}
 	if err != nil {
 		row.Error = err.Error()

@@ -40,8 +40,8 @@ type store struct {
 	rows map[string]Row // by key
 }
 
-// openStore opens or makes dir and reads the rows in it that belong to runs. A
-// row that does not is a [ChangedError], unless fresh, which begins anew. A last
+// openStore opens or makes dir and reads the rows in it that belong to runs, but
+// for failed ones, which are to be made again. A row that does not belong is a [ChangedError], unless fresh, which begins anew. A last
 // line that was cut short is dropped: whoever wrote it was killed.
 func openStore(dir string, runs []Run, fresh bool) (*store, error) {
 	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -104,7 +104,12 @@ func (s *store) read(f *os.File) (end int64, err error) {
 			strange++
 			continue
 		}
-		s.rows[row.Key] = row
+		// A later line of a run takes the place of an earlier one, and a run
+		// that failed is made again.
+		delete(s.rows, row.Key)
+		if row.Status != Failed {
+			s.rows[row.Key] = row
+		}
 	}
 	if err := in.Err(); err != nil {
 		return 0, fmt.Errorf("read %s: %w", f.Name(), err)

@@ -50,7 +50,7 @@ func newRuler(a Axis, values []float64, from, to float64, n int) *ruler {
 	lo, hi := math.Inf(1), math.Inf(-1)
 	for _, v := range values {
 		switch {
-		case math.IsNaN(v) || math.IsInf(v, 0):
+		case !drawable(v):
 		case a.Scale == Log && v <= 0:
 			r.zero = r.zero || v == 0
 		default:
@@ -70,7 +70,7 @@ func newRuler(a Axis, values []float64, from, to float64, n int) *ruler {
 	if a.From0 {
 		lo = min(lo, 0)
 	}
-	if hi == lo {
+	if hi-lo <= 1e-9*max(math.Abs(lo), math.Abs(hi)) { // one value
 		lo, hi = lo-math.Abs(lo)/2, hi+math.Abs(hi)/2
 		if hi == lo {
 			lo, hi = 0, 1
@@ -83,7 +83,7 @@ func newRuler(a Axis, values []float64, from, to float64, n int) *ruler {
 	}
 	r.hi = math.Ceil(hi/step-1e-9) * step
 	decimals := max(0, -int(math.Floor(math.Log10(step)+1e-9)))
-	for i := 0; ; i++ {
+	for i := range 100 {
 		v := r.lo + float64(i)*step
 		if v > r.hi+step/2 {
 			break
@@ -142,8 +142,15 @@ func (r *ruler) log(lo, hi float64) {
 	}
 }
 
+// drawable tells whether v is a number, and not one of those whose differences
+// or quotients are none.
+func drawable(v float64) bool { return v == 0 || math.Abs(v) > 1e-90 && math.Abs(v) < 1e90 }
+
 // place is where v stands; NaN if it has no place.
 func (r *ruler) place(v float64) float64 {
+	if math.IsNaN(v) || math.Abs(v) > 1e100 { // an end of the axis may lie beyond what is drawable
+		return math.NaN()
+	}
 	if r.scale == Log {
 		from := r.from
 		if r.zero {
@@ -155,7 +162,8 @@ func (r *ruler) place(v float64) float64 {
 		if v <= 0 {
 			return math.NaN()
 		}
-		return from + (r.to-from)*math.Log(v/r.lo)/math.Log(r.hi/r.lo)
+		// Differences of logarithms, for a quotient may be too large or small.
+		return from + (r.to-from)*(math.Log(v)-math.Log(r.lo))/(math.Log(r.hi)-math.Log(r.lo))
 	}
 	return r.from + (r.to-r.from)*(v-r.lo)/(r.hi-r.lo)
 }

@@ -211,7 +211,9 @@ func (c *Chart) series(d *drawing, s *Series, x, y *ruler, b box) {
 						bars.WriteString("M" + num(cx) + " " + num(min(max(lo, b.y0), b.y1)) + "V" + num(min(max(hi, b.y0), b.y1)))
 					}
 				} else {
-					bars.WriteString("M" + num(cx) + " " + num(min(lo, b.y1)) + "V" + num(max(hi, b.y0)))
+					if from, to, ok := b.clip(point{cx, lo}, point{cx, hi}); ok {
+						bars.WriteString("M" + num(from.x) + " " + num(from.y) + "V" + num(to.y))
+					}
 					for _, end := range []float64{lo, hi} {
 						if b.has(point{cx, end}) {
 							bars.WriteString("M" + num(cx-3) + " " + num(end) + "h6")
@@ -287,12 +289,20 @@ func (b box) clip(p, q point) (point, point, bool) {
 		return p, q, false
 	}
 	at := func(t float64) point { return point{p.x + t*dx, p.y + t*dy} }
-	from, to := p, q
-	if t0 > 0 {
-		from = at(t0)
+	// What comes from very far may be rounded to beyond an edge.
+	from, to := b.into(at(t0)), b.into(at(t1))
+	if t0 <= 0 {
+		from = b.into(p)
 	}
-	if t1 < 1 {
-		to = at(t1)
+	if t1 >= 1 {
+		to = b.into(q)
+	}
+	if math.IsNaN(from.x+from.y) || math.IsNaN(to.x+to.y) {
+		return p, q, false
 	}
 	return from, to, true
+}
+
+func (b box) into(p point) point {
+	return point{min(max(p.x, b.x0), b.x1), min(max(p.y, b.y0), b.y1)}
 }

@@ -1,6 +1,7 @@
 package plot
 
 import (
+	"encoding/binary"
 	"encoding/xml"
 	"io"
 	"math"
@@ -195,4 +196,43 @@ func luminance(t *testing.T, hex string) float64 {
 		return math.Pow((c+.055)/1.055, 2.4)
 	}
 	return .2126*part(16) + .7152*part(8) + .0722*part(0)
+}
+
+// Whatever numbers come, a chart is well-formed and draws inside its frame.
+func FuzzChart(f *testing.F) {
+	add := func(kind int, log bool, v ...float64) {
+		var b []byte
+		for _, x := range v {
+			b = binary.BigEndian.AppendUint64(b, math.Float64bits(x))
+		}
+		f.Add(b, kind, log)
+	}
+	add(0, false, 0, 1, 2, 3, 4, 5, 6, 7)
+	add(3, true, 0, 1e-9, 1e9, math.Inf(1), math.NaN(), -1)
+	add(1, false, -1e308, 1e308, 5e-324, 1e300)
+	add(5, true, 1, 1, 1, 1)
+	f.Fuzz(func(t *testing.T, b []byte, kind int, log bool) {
+		if len(b) > 1<<12 {
+			return
+		}
+		var v []float64
+		for ; len(b) >= 8; b = b[8:] {
+			v = append(v, math.Float64frombits(binary.BigEndian.Uint64(b)))
+		}
+		n := len(v) / 4
+		s := Series{Kind: Kind(kind & 7), Slot: kind & 7, Name: "x", X: v[:n], Y: v[n : 2*n], Lo: v[2*n : 3*n], Hi: v[3*n : 4*n]}
+		c := Chart{Series: []Series{s}}
+		if log {
+			c.X.Scale, c.Y.Scale = Log, Log
+		}
+		svg := string(c.SVG())
+		wellFormed(t, svg)
+		for _, m := range regexp.MustCompile(`[ML](-?[0-9.]+) (-?[0-9.]+)`).FindAllStringSubmatch(svg, -1) {
+			x, _ := strconv.ParseFloat(m[1], 64)
+			y, _ := strconv.ParseFloat(m[2], 64)
+			if x < -20 || x > width+20 || y < -20 || y > 400 {
+				t.Fatalf("%s of %s", m[0], svg)
+			}
+		}
+	})
 }

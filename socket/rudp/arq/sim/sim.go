@@ -44,7 +44,7 @@ type Config struct {
 	Forward, Reverse netem.Config
 	Flows            []Flow
 	// Until ends the simulation; by default it ends when all flows have.
-	// Without it a simulation that takes an hour is an error.
+	// Without it a simulation that takes longer than Limit is an error.
 	Until time.Duration
 	// From is the start of the time over which [FlowResult.Share] counts.
 	From time.Duration
@@ -57,10 +57,16 @@ type Config struct {
 	// Stop, if not nil, is asked every now and then whether to give up; Run
 	// then returns [ErrStopped].
 	Stop func() bool
+	// Limit is how much simulated time a simulation without Until may take; 0
+	// means an hour. Beyond it Run returns [ErrLimit].
+	Limit time.Duration
 	// Link, if not nil, is told what the forward link decided about each
 	// packet, with the number that the sender gave it (handshake: its ID).
 	Link func(number uint64, d netem.Decision)
 }
+
+// ErrLimit is returned by [Run] for what has not ended within Config.Limit.
+var ErrLimit = errors.New("does not end")
 
 // ErrStopped is returned by [Run] when Config.Stop said so.
 var ErrStopped = errors.New("stopped")
@@ -223,6 +229,9 @@ func seed(s uint64, flow, what int) (out [32]byte) {
 func (r *runner) run() error {
 	limit := r.cfg.Until
 	if limit == 0 {
+		limit = r.cfg.Limit
+	}
+	if limit == 0 {
 		limit = time.Hour
 	}
 	marked := false
@@ -249,7 +258,7 @@ func (r *runner) run() error {
 		}
 		if next > limit {
 			if r.cfg.Until == 0 {
-				return errors.New("does not end")
+				return ErrLimit
 			}
 			r.now = limit
 			return nil
