@@ -1,4 +1,4 @@
-.PHONY: build test race lint lint-selftest fuzz bench microbench cross scenarios ci
+.PHONY: build test race lint lint-selftest fuzz bench bench-udp microbench cross scenarios ci
 
 build:
 	go build -o bin/ ./cmd/wherry
@@ -24,6 +24,11 @@ fuzz:
 RUNS ?= 5
 bench:
 	bench/compare $(RUNS)
+
+# make bench-udp RUNS=3: reliable UDP against TCP between two namespaces, as root;
+# QUICPEER names a copier over quic-go to compare with.
+bench-udp:
+	bench/veth $(RUNS)
 
 microbench:
 	go test -run '^$$' -bench . ./...

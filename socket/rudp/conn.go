@@ -56,7 +56,7 @@ const (
 	// writeChunk is how much room there should be before a writer that waits
 	// is woken: waking one for every packet acknowledged is no way to fill a
 	// fast path.
-	writeChunk = 64 << 10
+	writeChunk = 256 << 10
 	// readChunk is how much is read before the loop looks whether the peer
 	// should be granted more.
 	readChunk = 128 << 10

@@ -54,7 +54,8 @@
 // # Memory
 //
 // A connection holds what is written and not acknowledged and what has arrived
-// and is not read, at most 16 MiB each by default, and starts small. A Listener
+// and is not read, at most 24 MiB each by default, in blocks as they are needed.
+// What a peer may send ahead starts at 512 KiB and grows as it is read. A Listener
 // takes no memory for a client before that has proven its address, and at most
 // Config.MaxConns connections.
 package rudp

@@ -244,7 +244,7 @@ func (e *endpoint) engineConfig(local netip.Addr, remote netip.AddrPort) (arq.Co
 	}
 	var off *offload
 	if e.sock.Segmenting(remote) {
-		off = &offload{disable: func() { e.sock.DisableSegmentation(remote) }}
+		off = &offload{disable: e.sock.DisableSegmentation}
 		cfg.Trace = off.watch(cfg.Trace)
 	}
 	return cfg, off

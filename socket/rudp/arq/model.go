@@ -87,6 +87,7 @@ type model struct {
 	slow       float64 // slow start's window in bytes: bandwidth samples lag
 	startLoss  float64 // in the last round of startup that is known
 	filled     bool    // startup is over
+	lastRound  time.Duration
 
 	judged   time.Duration // packets sent before belong to the last event
 	surge    float64       // factor on the gain of up, while up finds more; 0 is not in up
@@ -157,11 +158,11 @@ func (m *model) keep() float64 {
 	return 1 - m.floor.value
 }
 
-func (m *model) bdp() float64 { return m.bandwidth() * m.base.value().Seconds() }
+func (m *model) bdp() float64 { return m.bandwidth() * m.length().Seconds() }
 
 // theta is the queue that is nothing to worry about.
 func (m *model) theta() time.Duration {
-	return max(minQueue, m.base.value()/20, 2*m.rtts.jitter)
+	return max(minQueue, hostQueue-m.base.value(), m.base.value()/20, 2*m.rtts.jitter)
 }
 
 // queue is the delay that stood in the queue all through the last round.
@@ -177,7 +178,9 @@ func (m *model) enter(now time.Duration, p phase) {
 	m.led.begin(p)
 }
 
-func (m *model) onAck(e *ackEvent) {
+func (m *model) onAck(ack *ackEvent) {
+	event := m.rounds(*ack)
+	e := &event
 	now := e.now
 	m.mtu, m.srtt = e.mtu, e.srtt
 	if e.rtt > 0 {
@@ -275,6 +278,7 @@ func (m *model) judge(p *period) bool {
 func (m *model) advance(e *ackEvent) {
 	now := e.now
 	base := m.base.value()
+	length := m.length()
 	elapsed := now - m.since
 	switch m.phase {
 	case phaseStartup:
@@ -316,10 +320,10 @@ func (m *model) advance(e *ackEvent) {
 			m.dig(now)
 		}
 	case phaseDown:
-		if elapsed < base {
+		if elapsed < length {
 			return
 		}
-		if float64(e.inFlight) > m.bdp()/m.keep() && elapsed <= 3*base {
+		if float64(e.inFlight) > m.bdp()/m.keep() && elapsed <= 3*length {
 			return
 		}
 		if m.surge > 0 && !m.plain && m.bandwidth() > surgeStep*m.upFrom && m.queue() <= m.theta() {
@@ -338,17 +342,17 @@ func (m *model) advance(e *ackEvent) {
 			m.dig(now)
 			return
 		}
-		if elapsed >= time.Duration(m.cruise)*base {
+		if elapsed >= time.Duration(m.cruise)*length {
 			m.bwLo = math.Inf(1)
 			m.surge = 1
 			m.up(now)
 		}
 	case phaseUp:
-		if elapsed >= base && (elapsed >= 2*base || float64(e.inFlight) >= m.surge*upGain*m.bdp()+upPackets*float64(m.mtu) || e.lost > 0 && m.floor.value < .001 && !m.plain) {
+		if elapsed >= length && (elapsed >= 2*length || float64(e.inFlight) >= m.surge*upGain*m.bdp()+upPackets*float64(m.mtu) || e.lost > 0 && m.floor.value < .001 && !m.plain) {
 			m.enter(now, phaseDown)
 		}
 	case phaseProbeRTT:
-		if m.roundsIn < 2 || elapsed <= base {
+		if m.roundsIn < 2 || elapsed <= length {
 			return
 		}
 		// As long as it becomes shorter it was not the path that was measured

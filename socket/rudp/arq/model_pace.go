@@ -60,7 +60,7 @@ func (m *model) govern() float64 {
 		return 1
 	}
 	over := max(m.queue()-m.theta(), 0)
-	return 1 - min(.5, over.Seconds()/(2*m.base.value().Seconds()))
+	return 1 - min(.5, over.Seconds()/(2*max(m.base.value(), minRound).Seconds()))
 }
 
 // window is how much may be in flight in the phase, in bytes.

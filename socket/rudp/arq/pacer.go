@@ -60,7 +60,7 @@ func (p *pacer) release(now time.Duration, size int) time.Duration {
 	if p.rate <= 0 {
 		return now
 	}
-	want := max(float64(size), min(p.rate*quantum.Seconds(), 64<<10)) - p.tokens
+	want := max(float64(size), p.rate*quantum.Seconds()) - p.tokens
 	if want <= 0 {
 		return now
 	}
