@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -362,7 +363,7 @@ func openRegular(dir *os.Root, name string, flag int) (*os.File, error) {
 	return f, nil
 }
 
-func (l *diskLander) target(e *Entry, o Overwrite) (target, map[int64]treehash.CV, error) {
+func (l *diskLander) target(ctx context.Context, e *Entry, o Overwrite) (target, map[int64]treehash.CV, error) {
 	d, err := l.dir(path.Dir(e.Path))
 	if err != nil {
 		return nil, nil, landError(e, err)
@@ -374,9 +375,9 @@ func (l *diskLander) target(e *Entry, o Overwrite) (target, map[int64]treehash.C
 			return nil, nil, landError(e, err)
 		}
 	}
-	have, err := t.resume()
+	have, err := t.resume(ctx)
 	if err == nil && len(have) == 0 && o == OverwriteResume {
-		have, err = t.basis()
+		have, err = t.basis(ctx)
 	}
 	if err != nil {
 		t.discard()

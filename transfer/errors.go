@@ -15,6 +15,8 @@ var (
 	ErrInterrupted = errors.New("interrupted")
 	// ErrPeerSilent: nothing came from the peer for Options.Timeout.
 	ErrPeerSilent = errors.New("the other end is silent")
+	// ErrIdle: the peer lives, and does nothing.
+	ErrIdle = errors.New("the other end does nothing")
 	// ErrLost: the connection broke.
 	ErrLost = errors.New("connection lost")
 	// ErrExists: a file with other content has the name, and Overwrite does not say

@@ -289,7 +289,7 @@ func FuzzJournal(f *testing.F) {
 		if size < 0 || size > maxSize {
 			return
 		}
-		have, err := readJournal(bytes.NewReader(b), bytes.NewReader(part), size)
+		have, err := readJournal(t.Context(), bytes.NewReader(b), bytes.NewReader(part), size)
 		if err != nil {
 			return
 		}

@@ -789,6 +789,51 @@ func TestHostileSlowness(t *testing.T) {
 	})
 }
 
+// A sender that lives and does nothing gives its place back. Time is simulated.
+func TestHostileIdler(t *testing.T) {
+	const idle = time.Minute
+	a := Entry{Path: "a", Kind: File, Mode: 0o644, Size: 5}
+	for name, c := range map[string]struct {
+		say    []byte
+		within time.Duration
+	}{
+		"after its hello":             {newWire().bytes(), idle},
+		"in the midst of its list":    {newWire().entries(a).bytes(), idlePatience * idle},
+		"after the list of nothing":   {newWire().list().bytes(), idle},
+		"when it is asked for a file": {newWire().list(a).bytes(), idlePatience * idle},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				root, err := os.OpenRoot(t.TempDir())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer root.Close()
+				ours, theirs := net.Pipe()
+				go func() { _, _ = io.Copy(io.Discard, theirs) }()
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					for p := c.say; ; p = appendFrame(nil, framePing, nil) {
+						if _, err := theirs.Write(p); err != nil {
+							return
+						}
+						time.Sleep(time.Second)
+					}
+				}()
+				start := time.Now()
+				_, err = Receive(t.Context(), ours, ReceiveOptions{Dir: root, Idle: idle})
+				if d := time.Since(start); !errors.Is(err, ErrIdle) || d < c.within || d > c.within+idle {
+					t.Errorf("%v after %v", err, d)
+				}
+				theirs.Close()
+				<-done
+				synctest.Wait()
+			})
+		})
+	}
+}
+
 // What a hostile run left in the target is not read as instructions by the next:
 // a file may be called anything but what we call our own.
 func TestHostileNamesAreNotOurs(t *testing.T) {

@@ -46,6 +46,7 @@ func Knock(ctx context.Context, conn net.Conn, side Side) (net.Conn, error) {
 	var refused *RefusedError
 	if errors.As(err, &proto) || errors.As(err, &remote) || errors.As(err, &refused) {
 		l := newLink(conn, 0)
+		l.closing.Store(true)                                 // who does not read is not waited for
 		first := append([]byte(preface.Magic), preface.Hello) // else the peer could not read what follows
 		_ = l.write(appendFrame(first, frameHello, side.hello().encode()))
 		l.goodbye(err)

@@ -45,6 +45,10 @@ type ReceiveOptions struct {
 	Streams int
 	// Timeout is how long the peer may be silent; DefaultTimeout if zero.
 	Timeout time.Duration
+	// Idle bounds how long a peer may live and do nothing, so that it does not
+	// hold a place that others wait for; 50 times as long while it owes content,
+	// which may take hashing, or come from a pipe. Zero means no bound.
+	Idle time.Duration
 	// Redial makes another connection to the same sender when one is lost; an
 	// end that dialed sets it. Without Redial and Sessions a lost connection ends
 	// the transfer.
@@ -180,6 +184,9 @@ type receiver struct {
 	plan   chan planned  // landers to planner
 	room   chan struct{} // committer to planner: files were finished
 
+	idle    idler
+	prepare *preparer
+
 	fleet    fleet         // connections besides link
 	most     int           // how many there may be
 	finished chan struct{} // one for each that was read to its end
@@ -226,6 +233,7 @@ func (r *receiver) run(ctx context.Context, first opened) error {
 	r.commit = make(chan finished, maxCommit)
 	r.plan = make(chan planned, 64)
 	r.room = make(chan struct{}, 1)
+	r.prepare = newPreparer()
 	if r.o.Output != nil {
 		r.landing = &pipeLander{w: r.o.Output, done: ctx.Done()}
 	} else {
@@ -249,6 +257,9 @@ func (r *receiver) run(ctx context.Context, first opened) error {
 	}
 	wg.Go(func() { r.link.keepAlive(ctx) })
 	wg.Go(func() { r.attempts.watch(ctx, cancel) })
+	r.idle.limit = r.o.Idle
+	r.idle.moved()
+	wg.Go(func() { r.idle.watch(ctx, r.owed, cancel) })
 	task(&wg, func() error { return r.planEntries(ctx) })
 	in := newIntake(r.link)
 	in.manifest = newManifest(runtime.GOOS, r.landing.caseRule())
@@ -305,7 +316,7 @@ func (r *receiver) run(ctx context.Context, first opened) error {
 	close(r.commit)
 	<-committed
 	if err == nil && ctx.Err() == nil {
-		err = r.finish()
+		err = r.idle.ours(r.finish)
 		said = err == nil
 	}
 	err = why(err)
@@ -521,6 +532,13 @@ func (r *receiver) finish() error {
 		return &MissingError{Files: r.result.Holes, First: r.hole}
 	}
 	return nil
+}
+
+// owed reports whether files were asked for that have not come.
+func (r *receiver) owed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.files) > 0
 }
 
 // abandon closes what an interrupted transfer left open.

@@ -94,6 +94,7 @@ func (r *receiver) read(ctx context.Context, in *intake, p *pieces) (ended bool,
 		if err != nil {
 			return true, err
 		}
+		r.idle.moved()
 		switch t {
 		case frameData, framePacked:
 			err = r.readData(in, t, n, p)

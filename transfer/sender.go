@@ -32,7 +32,7 @@ type SendOptions struct {
 	// Sessions at the other.
 	Streams int
 	// Compress compresses content with zstd where a sample shows that it pays,
-	// if the receiver can take it.
+	// as long as that is faster than the link, if the receiver can take it.
 	Compress bool
 	// Datagrams, if not nil, are what content is sent in, once; the receiver
 	// must have them too. A lost connection then ends the transfer: Redial and
@@ -45,6 +45,8 @@ type SendOptions struct {
 	Limiter func(Waited) string
 	// Trace is told what happens; it may be nil.
 	Trace *Trace
+
+	packAll bool // for tests: compress however fast the link is
 }
 
 // Send sends all of src over conn, which it closes. It returns without error
@@ -94,7 +96,7 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 	memory := &sendMemory{ends: map[int]sentFile{}, keep: a.possible()}
 	var earlier Result
 	for {
-		s := &sender{src: src, compress: o.Compress, limiter: o.Limiter, limits: now.theirs.Features&featureLimit != 0, link: now.link, trace: o.Trace, memory: memory, attempts: a, wanted: map[int]bool{}, settled: map[int]bool{}, sent: map[int]fileEnd{}}
+		s := &sender{src: src, compress: o.Compress, packAll: o.packAll, limiter: o.Limiter, limits: now.theirs.Features&featureLimit != 0, link: now.link, trace: o.Trace, memory: memory, attempts: a, wanted: map[int]bool{}, settled: map[int]bool{}, sent: map[int]fileEnd{}}
 		if o.Datagrams != nil {
 			s.datagrams, s.allowMissing = &datagramSender{d: o.Datagrams}, o.AllowMissing
 		}
@@ -138,6 +140,7 @@ type sender struct {
 	trace    *Trace
 	feeder   *feeder
 	compress bool
+	packAll  bool
 	limiter  func(Waited) string
 	limits   bool // the peer takes part in telling what limited the transfer
 
@@ -208,7 +211,7 @@ func (s *sender) run(ctx context.Context, first opened) error {
 	s.turn = make(chan turn, MaxStreams)
 	s.turn <- turn{s.link, s.start}
 	if s.compress && theirs.Features&featurePacked != 0 {
-		pack, err := newPacker()
+		pack, err := newPacker(producers)
 		if err != nil {
 			return fmt.Errorf("send: set up compression: %w", err)
 		}
@@ -374,6 +377,9 @@ func (s *sender) sendContent(ctx context.Context, producers int) error {
 	if err := s.feeder.run(ctx, producers); err != nil {
 		return err
 	}
+	if ctx.Err() != nil {
+		return nil
+	}
 	if s.datagrams != nil {
 		s.mu.Lock()
 		s.result.DatagramsSent = s.datagrams.sent
@@ -413,6 +419,9 @@ func (s *sender) emit(ctx context.Context, b batch) error {
 	}
 	now := time.Now()
 	s.turn <- turn{t.link, now}
+	if s.feeder.pack != nil && !s.packAll {
+		s.feeder.pack.link.took(len(b.frames), now.Sub(begun))
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if t.link == s.link { // of several, one stands for all

@@ -56,8 +56,8 @@ type fullDisk struct {
 	left atomic.Int64
 }
 
-func (d *fullDisk) target(e *Entry, o Overwrite) (target, map[int64]treehash.CV, error) {
-	t, have, err := d.lander.target(e, o)
+func (d *fullDisk) target(ctx context.Context, e *Entry, o Overwrite) (target, map[int64]treehash.CV, error) {
+	t, have, err := d.lander.target(ctx, e, o)
 	if err != nil {
 		return t, have, err
 	}

@@ -135,6 +135,7 @@ var failureRules = []rule{
 	{is(socket.ErrLost), exitNetwork, "connection-lost", "run the same command again"},
 	{is(errServers), exitServer, "servers", "'wherry lookup --trace' shows whom it asked and what they said"},
 	{is(transfer.ErrPeerSilent), exitNetwork, "timeout", "--timeout changes how long to wait"},
+	{is(transfer.ErrIdle), exitNetwork, "idle", "--timeout changes how long to wait"},
 	{is(transfer.ErrLost), exitNetwork, "connection-lost", "run the same command again"},
 	{is(echo.ErrNotEcho), exitNetwork, "protocol", "start 'wherry echo' there"},
 	{as[*transfer.ProtocolError], exitNetwork, "protocol", "is the other end wherry, of a version near to this one?"},

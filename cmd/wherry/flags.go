@@ -53,6 +53,9 @@ func quietFlag() cli.Flag {
 }
 
 func printerFor(c *cli.Context, io stdio) *printer {
+	if io.parsed != nil {
+		io.parsed()
+	}
 	return newPrinter(io, printOptions{JSON: c.Bool("json"), Quiet: c.Bool("quiet")})
 }
 

@@ -90,6 +90,7 @@ func receive(c *cli.Context, io stdio) error {
 		return receiveOne(c.Context, m.session("receive", peer.conn), peer.conn, o)
 	}
 	o.Sessions = &transfer.Sessions{}
+	o.Idle = 5 * m.timeout // a minute, unless --timeout says otherwise
 	return serve(c.Context, m, "receive", 0, func(s *session, conn net.Conn) error {
 		return receiveOne(c.Context, s, conn, o)
 	})
