@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -97,8 +96,6 @@ func (f *planFile) errors() error {
 	return f.errs[:min(len(f.errs), maxErrors)]
 }
 
-var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
-
 // document is the one document's root.
 func (f *planFile) document(b []byte) (root *yaml.Node) {
 	// A fault of the parser is a bad plan, not the end of the program.
@@ -120,10 +117,12 @@ func (f *planFile) document(b []byte) (root *yaml.Node) {
 		f.bad(0, "", "there is nothing in it")
 		return nil
 	case err != nil:
-		text, line := err.Error(), 0
-		if m := yamlLine.FindStringSubmatch(text); m != nil {
-			text = text[len(m[0]):]
-			line, _ = strconv.Atoi(m[1])
+		text, line := strings.TrimPrefix(err.Error(), "yaml: "), 0
+		if rest, ok := strings.CutPrefix(text, "line "); ok {
+			if number, what, ok := strings.Cut(rest, ": "); ok {
+				text = what
+				line, _ = strconv.Atoi(number)
+			}
 		}
 		f.bad(line, "", "not YAML: %s", safetext.Clean(text))
 		return nil

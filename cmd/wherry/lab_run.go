@@ -180,8 +180,10 @@ func (j *labJob) run(ctx context.Context) error {
 	if j.plan.Engine != lab.Sim {
 		info.Began = begin.UTC().Format("2006-01-02 15:04 UTC")
 	}
-	if writing := labreport.Write(res, info); err == nil {
-		err = writing
+	if len(res.Rows) > 0 { // of nothing there is nothing to report
+		if writing := labreport.Write(res, info); err == nil {
+			err = writing
+		}
 	}
 	if err != nil {
 		return labError(err, j.options.Dir)

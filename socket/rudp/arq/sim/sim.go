@@ -19,6 +19,7 @@ import (
 	"io"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/wherry-net/wherry/socket/netem"
@@ -124,7 +125,8 @@ const (
 	bufferLen = 128 << 10
 )
 
-var pattern = func() []byte {
+// pattern is made when the first simulation needs it.
+var pattern = sync.OnceValue(func() []byte {
 	p := make([]byte, patternN+1<<16)
 	x := uint32(12345)
 	for i := range patternN {
@@ -137,11 +139,11 @@ var pattern = func() []byte {
 		p[i] = p[i-patternN]
 	}
 	return p
-}()
+})
 
 func patternAt(off int64, n int) []byte {
 	i := int(off % patternN)
-	return pattern[i : i+min(n, 1<<16)]
+	return pattern()[i : i+min(n, 1<<16)]
 }
 
 type end struct {
