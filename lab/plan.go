@@ -48,8 +48,9 @@ type Plan struct {
 	// [Sim], time on the wall with the others. 0 means [DefaultTimeout].
 	Timeout time.Duration
 
-	// Source is the text that the plan was read from, for reports.
-	Source string
+	// Source is the text that the plan was read from, for reports, and file its
+	// name, for errors.
+	Source, file string
 }
 
 // DefaultTimeout is how long a run may take.
@@ -238,4 +239,9 @@ func (p *Plan) timeout() time.Duration {
 		return DefaultTimeout
 	}
 	return p.Timeout
+}
+
+// cannot says what the plan's engine cannot do.
+func (p *Plan) cannot(format string, args ...any) error {
+	return PlanErrors{{File: p.file, Key: "engine", Problem: fmt.Sprintf(format, args...)}}
 }

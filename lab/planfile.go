@@ -76,7 +76,7 @@ func ReadPlan(r io.Reader, name string, engine EngineName) (*Plan, error) {
 	if err := f.errors(); err != nil {
 		return nil, err
 	}
-	p.Source = string(b)
+	p.Source, p.file = string(b), f.name
 	return p, nil
 }
 

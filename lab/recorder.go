@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/wherry-net/wherry/socket/netem"
@@ -10,16 +11,18 @@ import (
 
 // Bounds of a recording.
 const (
-	lineLen    = 800 // points of a line
-	marksLen   = 800 // of marks
+	lineLen    = 600 // points of a line
+	marksLen   = 600 // of marks
 	closeUpLen = 320 // events
 	ladderLen  = 26  // datagrams
 	openLen    = 1 << 14
 )
 
 // A recorder listens to a connection's two ends and to the link, and makes a
-// [Recording] of what it hears. It belongs to one goroutine.
+// [Recording] of what it hears. Real ends tell it from several goroutines.
 type recorder struct {
+	mu                                   sync.Mutex
+	noLadder                             bool
 	una, nxt, wnd, sent, again, sacked   sampler
 	inFlight, window, queue, outstanding sampler
 	lost, drops, deemed, rtt             sampler
@@ -53,10 +56,14 @@ func newRecorder() *recorder {
 	return r
 }
 
-// sender is what the sending end's engine is to tell.
-func (r *recorder) sender() *arq.Trace {
+// sender is what the sending end's engine is to tell, whose clock is shift
+// behind the recording's.
+func (r *recorder) sender(shift time.Duration) *arq.Trace {
 	return &arq.Trace{
 		PacketSent: func(e arq.PacketEvent) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			e.Now += shift
 			r.arrow(0, e)
 			if e.Eliciting {
 				r.inFlight.add(seconds(e.Now), float64(e.InFlight))
@@ -84,13 +91,19 @@ func (r *recorder) sender() *arq.Trace {
 			}
 			r.event(e.Now, kind, s.from, s.to)
 		},
-		PacketAcked: func(now time.Duration, number uint64, rtt time.Duration) {
+		PacketAcked: func(now time.Duration, number uint64, _ time.Duration) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			now += shift
 			if s, ok := r.open[number]; ok {
 				delete(r.open, number)
 				r.acked = append(r.acked, Event{T: seconds(now), Kind: EventSACK, From: s.from, To: s.to})
 			}
 		},
 		PacketLost: func(now time.Duration, number uint64, _ arq.LossTrigger) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			now += shift
 			r.deemed.add(seconds(now), float64(number))
 			if s, ok := r.open[number]; ok {
 				delete(r.open, number)
@@ -109,18 +122,14 @@ func (r *recorder) sender() *arq.Trace {
 			}
 		},
 		SendWindow: func(now time.Duration, una, nxt, wnd uint64) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			now += shift
 			t := seconds(now)
 			r.una.add(t, float64(una))
 			r.nxt.add(t, float64(nxt))
 			r.wnd.add(t, float64(wnd))
 			r.outstanding.add(t, float64(nxt-una))
-			for _, e := range r.acked {
-				if e.To > int64(una) {
-					r.sacked.add(e.T, float64(e.To))
-					r.event(now, EventSACK, e.From, e.To)
-				}
-			}
-			r.acked = r.acked[:0]
 			if int64(una) != r.edge[0] {
 				r.edge[0] = int64(una)
 				r.event(now, EventUNA, 0, int64(una))
@@ -131,10 +140,23 @@ func (r *recorder) sender() *arq.Trace {
 			}
 		},
 		RTT: func(now time.Duration, latest, smoothed, _, _ time.Duration) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			now += shift
 			r.srtt = smoothed
 			r.rtt.add(seconds(now), float64(latest)/1e6)
 		},
 		AckProcessed: func(e arq.AckEvent) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			e.Now += shift
+			for _, a := range r.acked {
+				if a.To > int64(e.UNA) {
+					r.sacked.add(a.T, float64(a.To))
+					r.event(e.Now, EventSACK, a.From, a.To)
+				}
+			}
+			r.acked = r.acked[:0]
 			r.inFlight.add(seconds(e.Now), float64(e.Controller.InFlight))
 			if e.Controller.Window > 0 {
 				r.window.add(seconds(e.Now), float64(e.Controller.Window))
@@ -144,8 +166,13 @@ func (r *recorder) sender() *arq.Trace {
 }
 
 // receiver is what the receiving end's engine is to tell.
-func (r *recorder) receiver() *arq.Trace {
-	return &arq.Trace{PacketSent: func(e arq.PacketEvent) { r.arrow(1, e) }}
+func (r *recorder) receiver(shift time.Duration) *arq.Trace {
+	return &arq.Trace{PacketSent: func(e arq.PacketEvent) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		e.Now += shift
+		r.arrow(1, e)
+	}}
 }
 
 // event keeps an event for the close-up: the last ones until a loss is seen, and
@@ -170,7 +197,7 @@ func (r *recorder) event(now time.Duration, kind EventKind, from, to int64) {
 
 // arrow notes a datagram that is about to be put on the link.
 func (r *recorder) arrow(direction int, e arq.PacketEvent) {
-	if len(r.ladder) >= ladderLen {
+	if r.noLadder || len(r.ladder) >= ladderLen || len(r.waiting[direction]) >= ladderLen {
 		return
 	}
 	a := Arrow{Back: direction == 1, Sent: seconds(e.Now), Again: e.Retransmit, Arrived: -1}
@@ -198,6 +225,8 @@ func (r *recorder) arrow(direction int, e arq.PacketEvent) {
 // listener's answer to a stranger.
 func (r *recorder) link(direction int, rate bool) *netem.Trace {
 	return &netem.Trace{Packet: func(d netem.Decision) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		t := seconds(d.At)
 		if direction == 0 {
 			if rate {
@@ -210,7 +239,7 @@ func (r *recorder) link(direction int, rate bool) *netem.Trace {
 				r.drops.add(t, float64(d.Queued))
 			}
 		}
-		if len(r.ladder) >= ladderLen {
+		if r.noLadder || len(r.ladder) >= ladderLen {
 			return
 		}
 		a := Arrow{Back: direction == 1, Label: "retry", Sent: t}
@@ -227,6 +256,8 @@ func (r *recorder) link(direction int, rate bool) *netem.Trace {
 
 // recording is what was heard.
 func (r *recorder) recording(run Run) *Recording {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	close := r.closeUp
 	if r.closeUpEnd == 0 {
 		close = r.opening

@@ -2,8 +2,8 @@ package lab
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 )
@@ -70,25 +70,19 @@ type engine interface {
 	run(ctx context.Context, r Run, row *Row, rec *recorder) error
 }
 
-// ErrEngine is what errors of [Execute] wrap where the engine cannot do what the
-// plan asks it for.
-var ErrEngine = errors.New("the engine cannot do this")
-
-func engineOf(p *Plan, o *Options) (engine, error) {
+func engineOf(p *Plan, o *Options) engine {
 	switch p.Engine {
-	case Sim:
-		return simulator{}, nil
+	case Loopback:
+		return &loopback{}
+	case Wire:
+		return &wire{program: o.Program}
 	}
-	return nil, fmt.Errorf("engine %s: %w", p.Engine, ErrEngine)
+	return simulator{}
 }
 
 // Check tells whether the plan's engine can carry it out.
 func Check(p *Plan, o Options) error {
-	e, err := engineOf(p, &o)
-	if err != nil {
-		return err
-	}
-	return e.check(p)
+	return engineOf(p, &o).check(p)
 }
 
 // Execute makes the runs of a plan that have no row in o.Dir yet. When ctx ends
@@ -96,12 +90,12 @@ func Check(p *Plan, o Options) error {
 // for the next time. Its other errors have to do with o.Dir, which may hold
 // another plan's results ([ChangedError]), or with the engine.
 func Execute(ctx context.Context, p *Plan, o Options) (*Results, error) {
-	e, err := engineOf(p, &o)
-	if err != nil {
-		return nil, err
-	}
+	e := engineOf(p, &o)
 	if err := e.check(p); err != nil {
 		return nil, err
+	}
+	if c, ok := e.(io.Closer); ok {
+		defer c.Close()
 	}
 	runs := p.Runs()
 	s, err := openStore(o.Dir, runs, o.Fresh)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"runtime"
 
+	"github.com/wherry-net/wherry/socket/netem"
 	"github.com/wherry-net/wherry/socket/rudp/arq"
 	"github.com/wherry-net/wherry/socket/rudp/arq/sim"
 )
@@ -43,7 +44,7 @@ func (simulator) run(ctx context.Context, r Run, row *Row, rec *recorder) error 
 	}
 	if rec != nil {
 		cfg.Forward.Trace, cfg.Reverse.Trace = rec.link(0, link.Rate > 0), rec.link(1, link.Rate > 0)
-		cfg.Trace, cfg.Receiver = rec.sender(), rec.receiver()
+		cfg.Trace, cfg.Receiver = rec.sender(0), rec.receiver(0)
 	}
 	res, err := sim.RunTransport(cfg)
 	if errors.Is(err, sim.ErrStopped) {
@@ -62,9 +63,8 @@ func (simulator) run(ctx context.Context, r Run, row *Row, rec *recorder) error 
 	if t.ARQ == arq.NoARQ {
 		row.fromDatagrams(&f.Datagrams)
 	}
-	row.LinkPackets, row.LinkLost, row.LinkTailDrops = counted(res.Forward.Packets), counted(res.Forward.Lost), counted(res.Forward.TailDrops)
+	row.fromLink(&res.Forward, link.Rate > 0)
 	if link.Rate > 0 {
-		row.LinkMaxQueue = counted(res.Forward.MaxQueue)
 		row.QueueMedianMS, row.QueueP99MS = ptr(ms(res.QueueMedian)), ptr(ms(res.QueueP99))
 	}
 	row.timed(f.Delivered, f.Last)
@@ -94,5 +94,13 @@ func (r *Row) fromEngine(s arq.Stats) {
 	}
 	if s.Limited[most] > 0 {
 		r.Limiter = most.String()
+	}
+}
+
+// fromLink takes over what the link from sender to receiver counted.
+func (r *Row) fromLink(s *netem.Stats, queue bool) {
+	r.LinkPackets, r.LinkLost, r.LinkTailDrops = counted(s.Packets), counted(s.Lost), counted(s.TailDrops)
+	if queue {
+		r.LinkMaxQueue = counted(s.MaxQueue)
 	}
 }

@@ -484,7 +484,9 @@ func (l *diskLander) commit(batch []finished) {
 			case !ok:
 			case f.in.failed != "":
 				t.abandon() // the disk may be full: what is there can be continued when it is not
-			case f.status != statusDone:
+			case f.status == statusHoles && !f.deliver:
+				t.keep()
+			case f.status != statusDone && f.status != statusHoles:
 				t.discard()
 			default:
 				if err := t.commit(f.in.size()); err != nil {
@@ -504,7 +506,7 @@ func (l *diskLander) commit(batch []finished) {
 		if !ok {
 			continue
 		}
-		if batch[i].status == statusDone && l.sync {
+		if (batch[i].status == statusDone || batch[i].deliver) && l.sync {
 			err, done := flushed[t.dir]
 			if !done {
 				err = syncDir(t.dir.root)

@@ -155,6 +155,35 @@ func (t *diskTarget) hole(offset, length int64) error {
 	return nil
 }
 
+func (t *diskTarget) readAt(p []byte, offset int64) error {
+	f, err := t.open()
+	if err != nil {
+		return err
+	}
+	n, err := f.ReadAt(p, offset)
+	if n == len(p) {
+		return nil
+	}
+	return err
+}
+
+func (t *diskTarget) damaged() { t.based = true }
+
+// keep leaves a file with holes where it was collected. With a journal a later
+// run continues it; without one it replaces it.
+func (t *diskTarget) keep() {
+	t.mu.Lock()
+	j, f := t.journal, t.file
+	t.file, t.journal, t.done = nil, nil, true
+	t.mu.Unlock()
+	if j != nil && !j.keep() {
+		j.remove()
+	}
+	if f != nil {
+		f.Close()
+	}
+}
+
 func (t *diskTarget) landed(group int64, cv treehash.CV) {
 	t.mu.Lock()
 	j := t.journal

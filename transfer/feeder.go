@@ -33,6 +33,9 @@ type feeder struct {
 	queue  []job
 	have   map[int]map[int64]treehash.CV // groups that the receiver has, by entry, until its job is queued
 	big    *bigFile                      // the large file whose groups are being handed out
+	spawn  func()                        // starts another producer; nil before run
+	active int                           // producers
+	extra  int                           // producers to start with, besides those that run is told of
 	closed bool                          // no more jobs will come
 	ended  bool                          // the transfer ended: producers stop
 }
@@ -109,16 +112,40 @@ func (f *feeder) run(ctx context.Context, n int) error {
 	defer cancel(nil)
 	stop := context.AfterFunc(ctx, f.stop)
 	defer stop()
-	var wg sync.WaitGroup
-	for range n {
-		wg.Go(func() {
+	done := make(chan struct{})
+	f.mu.Lock()
+	f.spawn = func() {
+		f.active++
+		go func() {
 			if err := f.produce(ctx); err != nil {
 				cancel(err)
 			}
-		})
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			if f.active--; f.active == 0 {
+				close(done)
+			}
+		}()
 	}
-	wg.Wait()
+	for range n + f.extra {
+		f.spawn()
+	}
+	f.mu.Unlock()
+	<-done
 	return context.Cause(ctx)
+}
+
+// grow adds a producer, so that another connection has one that writes to it
+// while others read.
+func (f *feeder) grow() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.spawn == nil:
+		f.extra++
+	case f.active > 0:
+		f.spawn()
+	}
 }
 
 // A task is what a producer does next: a group of a large file, or a first small

@@ -680,7 +680,7 @@ func TestHostileSlowness(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(t.TempDir(), "a")
 	write(t, file, pattern(3<<20), 0o644, old)
-	open := newWire().bytes()
+	open := appendFrame([]byte(preface.Magic+"H"), frameHello, hello{extended: true}.encode())
 	answer := appendFrame([]byte(preface.Magic+"H"), frameHello, hello{Min: 1, Max: 1, Role: roleReceiver}.encode())
 	ping := appendFrame(nil, framePing, nil)
 	ask := appendFrame(appendFrame(nil, frameDecisions, decision{Verb: verbSend, First: 0, Count: 1}.append(nil)), frameDecisionsEnd, nil)

@@ -31,6 +31,7 @@ type link struct {
 	wmu       sync.Mutex
 	lastWrite atomic.Int64 // UnixNano; what the pinger looks at
 	closing   atomic.Bool  // goodbye has begun: only moments are left
+	finished  atomic.Bool  // of a stream: that it ends is no loss
 	bye       sync.Once
 }
 
@@ -256,13 +257,7 @@ func (l *link) open(ours hello) (theirs hello, err error) {
 	if theirs, err = decodeHello(p); err != nil {
 		return hello{}, err
 	}
-	if _, err := agree(ours, theirs); err != nil {
-		return hello{}, err
-	}
-	if theirs.Role == ours.Role {
-		return hello{}, &RefusedError{Reason: fmt.Sprintf("both ends are the %v", ours.Role)}
-	}
-	return theirs, nil
+	return theirs, ours.suits(theirs)
 }
 
 // preface reads the first bytes of a peer, and what it refuses or speaks instead.

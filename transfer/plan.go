@@ -127,7 +127,11 @@ func (r *receiver) planEntries(ctx context.Context) error {
 			if r.trace.Accepted != nil {
 				r.trace.Accepted(r.asked)
 			}
+			worth := r.asked.Bytes >= streamsFrom
 			r.mu.Unlock()
+			if worth && r.dial != nil {
+				r.dial()
+			}
 			r.agreed.Store(true)
 			if err := r.link.frame(frameDecisionsEnd, nil); err != nil {
 				return err
@@ -237,10 +241,17 @@ func (r *receiver) want(i int, e *Entry, o Overwrite, out *decisions) error {
 		return err
 	}
 	in := newIncoming(i, e, t)
+	in.lossy = r.lossy != nil
+	if in.lossy && e.Size < 0 {
+		return &RefusedError{Reason: "a file of unknown size cannot come as datagrams"}
+	}
 	in.had = maps.Clone(have)
 	in.came.more = len(have)
 	for g := range have {
 		in.resumed += min(treehash.GroupSize, e.Size-g*treehash.GroupSize)
+		if in.lossy {
+			in.here.add(Range{g * treehash.GroupSize, min((g+1)*treehash.GroupSize, e.Size)})
+		}
 	}
 	r.mu.Lock()
 	r.files[i] = in

@@ -40,6 +40,9 @@ type ReceiveOptions struct {
 	// NoSync leaves it to the system when bytes reach the disk: faster, and a
 	// receipt then does not survive a power cut.
 	NoSync bool
+	// Streams is how many TCP connections may carry content at once; see
+	// [SendOptions].Streams.
+	Streams int
 	// Timeout is how long the peer may be silent; DefaultTimeout if zero.
 	Timeout time.Duration
 	// Redial makes another connection to the same sender when one is lost; an
@@ -50,6 +53,16 @@ type ReceiveOptions struct {
 	// through Join, or by a call of Receive with the same Sessions, which then
 	// returns ErrContinued.
 	Sessions *Sessions
+	// Datagrams, if not nil, are what the sender's content comes in, and the
+	// connection ends the transfer when it is lost: Redial and Sessions are not
+	// used.
+	Datagrams Datagrams
+	// AllowMissing delivers files under their final names even if datagrams of
+	// them were lost, with zeros in the holes, and without error.
+	AllowMissing bool
+	// Limiter is asked when all has landed what limited the transfer; sender is
+	// what the sender thinks, and may be empty. The sender is told the result.
+	Limiter func(w Waited, sender string) string
 	// Trace is told what happens; it may be nil.
 	Trace *Trace
 
@@ -70,22 +83,42 @@ func Receive(ctx context.Context, conn net.Conn, o ReceiveOptions) (Result, erro
 	if o.Trace == nil {
 		o.Trace = &Trace{}
 	}
-	ours := hello{Min: minVersion, Max: maxVersion, Role: roleReceiver, Features: featureRanges | featurePacked}
+	ours := hello{Min: minVersion, Max: maxVersion, Role: roleReceiver, Features: featureRanges | featurePacked | featureLimit}
 	if o.Output != nil {
 		ours.Features |= featureSequential
 	} else {
 		ours.Features |= featureHoles
+	}
+	ours.extended, ours.Streams = true, min(o.Streams, MaxStreams)
+	if o.Datagrams != nil && o.Output != nil {
+		conn.Close()
+		return Result{}, errors.New("receive: content that comes as datagrams cannot go to a stream")
+	}
+	if o.Datagrams != nil {
+		ours.Features = ours.Features&^(featurePacked|featureHoles) | featureDatagrams
+		o.Redial, o.Sessions, ours.Streams = nil, nil, 1
 	}
 	a := newAttempts(ours, o.Timeout, o.Redial, o.Sessions)
 	now, err := a.open(ctx, conn)
 	if err != nil {
 		return Result{}, err
 	}
+	if now.theirs.Features&featureStream != 0 {
+		if err := o.Sessions.adopt(now); err != nil {
+			return Result{}, err
+		}
+		return Result{}, ErrContinued
+	}
 	if o.Sessions != nil {
 		if o.Sessions.take(now.theirs.Session, a, now) {
 			return Result{}, ErrContinued
 		}
 		defer o.Sessions.drop(a)
+	}
+	if o.Datagrams != nil && now.theirs.Features&featureDatagrams == 0 {
+		err := protocolErrorf("it sends no datagrams")
+		now.link.goodbye(err)
+		return Result{}, err
 	}
 	start := time.Now()
 	if o.Trace.Connected != nil {
@@ -94,10 +127,10 @@ func Receive(ctx context.Context, conn net.Conn, o ReceiveOptions) (Result, erro
 	memory := newReceiveMemory(a.possible())
 	var earlier Result
 	for {
-		r := &receiver{o: o, link: now.link, trace: o.Trace, memory: memory, attempts: a, files: map[int]*incoming{}}
+		r := &receiver{o: o, limits: now.theirs.Features&featureLimit != 0, link: now.link, trace: o.Trace, memory: memory, attempts: a, files: map[int]*incoming{}}
 		r.resumed = a.hello().Session == now.theirs.Session
 		a.setSession(now.theirs.Session)
-		err := r.run(ctx)
+		err := r.run(ctx, now)
 		progress := r.result.Moved > 0 || r.result.Files > 0
 		r.result.carry(earlier)
 		if lost(err) && ctx.Err() == nil && a.possible() {
@@ -137,6 +170,8 @@ type receiver struct {
 
 	memory   *receiveMemory
 	attempts *attempts
+	limits   bool      // the sender takes part in telling what limited the transfer
+	theirs   string    // what it said
 	resumed  bool      // the sender has listed its files before
 	listing  hash.Hash // of the manifest
 
@@ -145,6 +180,13 @@ type receiver struct {
 	plan   chan planned  // landers to planner
 	room   chan struct{} // committer to planner: files were finished
 
+	fleet    fleet         // connections besides link
+	most     int           // how many there may be
+	finished chan struct{} // one for each that was read to its end
+	dial     func()        // opens them; nil if this end does not
+
+	lossy *datagramReceiver // nil: content comes on the stream
+
 	mu      sync.Mutex // guards what follows, and keeps calls of trace apart
 	entries entryList
 	totals  Totals
@@ -152,6 +194,7 @@ type receiver struct {
 	asked   Totals
 	result  Result
 	failure string
+	hole    string       // the first file with holes
 	damaged *VerifyError // the first file that arrived with another digest
 	start   time.Time
 }
@@ -165,7 +208,7 @@ type planned struct {
 	compared *fileEnd
 }
 
-func (r *receiver) run(ctx context.Context) error {
+func (r *receiver) run(ctx context.Context, first opened) error {
 	defer r.link.conn.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -192,6 +235,9 @@ func (r *receiver) run(ctx context.Context) error {
 		r.landing = r.o.wrap(r.landing)
 	}
 	defer r.landing.close()
+	if r.o.Datagrams != nil {
+		r.lossy = newDatagramReceiver(r, r.o.Datagrams)
+	}
 
 	var wg, landers sync.WaitGroup
 	task := func(wg *sync.WaitGroup, f func() error) {
@@ -204,30 +250,66 @@ func (r *receiver) run(ctx context.Context) error {
 	wg.Go(func() { r.link.keepAlive(ctx) })
 	wg.Go(func() { r.attempts.watch(ctx, cancel) })
 	task(&wg, func() error { return r.planEntries(ctx) })
-	in := &intake{link: r.link, manifest: newManifest(runtime.GOOS, r.landing.caseRule()), turn: make(chan time.Time, 1)}
-	in.turn <- r.start
+	in := newIntake(r.link)
+	in.manifest = newManifest(runtime.GOOS, r.landing.caseRule())
+	dial := 0
+	dial, r.most = r.attempts.begin(first)
+	defer r.attempts.end()
+	r.finished = make(chan struct{}, MaxStreams)
+	streaming, endStreams := context.WithCancel(ctx)
+	defer endStreams()
+	if dial > 0 {
+		r.dial = func() { wg.Go(func() { r.attempts.dialStreams(streaming, first, dial) }) }
+	}
+	wg.Go(func() { r.join(streaming, cancel) })
 	for range workers {
 		task(&landers, func() error { return r.take(ctx, in) })
+	}
+	if r.lossy != nil {
+		task(&wg, func() error { return r.lossy.run(ctx) })
+		task(&wg, func() error { return r.lossy.settle(ctx) })
 	}
 	committed := make(chan struct{})
 	task(&wg, func() error { defer close(committed); return r.commitFiles(ctx) })
 
 	landers.Wait()
+	if r.lossy != nil {
+		if in.err != nil {
+			cancel(in.err)
+		}
+		r.lossy.drain(ctx)
+	}
+	err := in.err
+	if err == nil {
+		err = r.awaitStreams(ctx, in.streams)
+	}
+	said := false // that all is done: nothing that happens now makes it less true
+	why := func(err error) error {
+		if cause := reason(ctx); cause != nil && !said && (err == nil || lost(err) || errors.Is(err, context.Canceled)) {
+			return cause
+		}
+		return err
+	}
+	closing := sync.OnceFunc(func() {
+		if r.trace.Closing != nil {
+			r.trace.Closing()
+		}
+	})
+	if err = why(err); err != nil && r.fleet.count() > 0 {
+		// The sender has to know before it finds the streams closed.
+		closing()
+		r.link.goodbye(err)
+	}
+	r.endStreams(endStreams)
 	close(r.plan)
 	close(r.commit)
 	<-committed
-	err := in.err
-	said := false // that all is done: nothing that happens now makes it less true
 	if err == nil && ctx.Err() == nil {
 		err = r.finish()
 		said = err == nil
 	}
-	if cause := reason(ctx); cause != nil && !said && (err == nil || lost(err) || errors.Is(err, context.Canceled)) {
-		err = cause
-	}
-	if r.trace.Closing != nil {
-		r.trace.Closing()
-	}
+	err = why(err)
+	closing()
 	r.link.goodbye(err)
 	cancel(err)
 	wg.Wait()
@@ -244,6 +326,9 @@ func (r *receiver) landItem(it item) error {
 	var complete bool
 	if it.end != nil {
 		complete, err = in.ended(*it.end)
+		if err == nil && in.lossy {
+			r.lossy.ended(in)
+		}
 	} else {
 		r.moved(in, it.piece)
 		complete, err = in.piece(it.piece, it.content, r.o.MaxSize)
@@ -277,6 +362,9 @@ type finished struct {
 	status byte
 	digest treehash.Digest
 	text   string
+
+	holes   []Range // of a file that came as datagrams
+	deliver bool    // with holes, under its final name
 }
 
 // maxCommit is how many finished files are made durable together: each holds a
@@ -371,6 +459,18 @@ func (r *receiver) count(f finished) {
 		f.text = (&VerifyError{e.Path}).Error()
 	case statusRefused:
 		r.result.Refused++
+	case statusHoles:
+		r.result.Holes++
+		if r.hole == "" {
+			r.hole = quoteMissing(e, f.text)
+		}
+		for _, h := range f.holes {
+			r.result.Missing += h.End - h.Start
+		}
+		if r.trace.Warning != nil {
+			r.trace.Warning(e.Path, errors.New(f.text))
+		}
+		return
 	}
 	r.result.Failed++
 	if r.failure == "" {
@@ -397,7 +497,15 @@ func (r *receiver) finish() error {
 	if err := r.landing.finish(entries, r.o.Overwrite); err != nil {
 		return err
 	}
-	if err := r.link.frame(frameDone, nil); err != nil {
+	if r.lossy != nil {
+		if err := r.link.frame(frameDatagrams, encodeCount(r.lossy.came)); err != nil {
+			return err
+		}
+	}
+	if r.o.Limiter != nil {
+		r.result.Limiter = r.o.Limiter(r.result.Waited, r.theirs)
+	}
+	if err := r.link.frame(frameDone, limitPayload(r.limits, r.result.Limiter)); err != nil {
 		return err
 	}
 	if r.damaged != nil {
@@ -408,6 +516,9 @@ func (r *receiver) finish() error {
 	}
 	if r.result.Failed > 0 {
 		return &IncompleteError{Failed: r.result.Failed, First: r.failure}
+	}
+	if r.result.Holes > 0 && !r.o.AllowMissing {
+		return &MissingError{Files: r.result.Holes, First: r.hole}
 	}
 	return nil
 }

@@ -19,9 +19,17 @@ type intake struct {
 	listed   bool // the manifest is complete
 	unpacker *unpacker
 
+	streams int // connections besides this one that its finish told of
+
 	turn  chan time.Time // to read, with when the last one was over; guards everything here
 	ended bool           // nothing more is to be read
 	err   error          // why, if it was not the sender's finish
+}
+
+func newIntake(l *link) *intake {
+	in := &intake{link: l, turn: make(chan time.Time, 1)}
+	in.turn <- time.Now()
+	return in
 }
 
 // pieces is a buffer of content with what it is.
@@ -56,10 +64,12 @@ func (r *receiver) take(ctx context.Context, in *intake) error {
 		ended = in.ended
 		now := time.Now()
 		in.turn <- now
-		r.mu.Lock()
-		r.result.Waited.Disk += begun.Sub(mark)
-		r.result.Waited.Network += now.Sub(begun)
-		r.mu.Unlock()
+		if in.manifest != nil { // of several connections, one stands for all
+			r.mu.Lock()
+			r.result.Waited.Disk += begun.Sub(mark)
+			r.result.Waited.Network += now.Sub(begun)
+			r.mu.Unlock()
+		}
 		for _, it := range p.items {
 			if ctx.Err() != nil {
 				return nil
@@ -88,10 +98,7 @@ func (r *receiver) read(ctx context.Context, in *intake, p *pieces) (ended bool,
 		case frameData, framePacked:
 			err = r.readData(in, t, n, p)
 		case frameFinish:
-			if n == 0 && r.agreed.Load() {
-				return true, nil
-			}
-			err = protocolErrorf("an unexpected %v frame", t)
+			return true, r.readFinish(in, n)
 		default:
 			err = r.readControl(ctx, in, t, n, p)
 		}
@@ -99,6 +106,31 @@ func (r *receiver) read(ctx context.Context, in *intake, p *pieces) (ended bool,
 			return true, err
 		}
 	}
+}
+
+// readFinish reads the end of a connection's content: on the first one, with how
+// many others there are and what limited the sender.
+func (r *receiver) readFinish(in *intake, n int) error {
+	most := 0
+	switch {
+	case in.manifest == nil: // not the first
+	case r.limits:
+		most = 1 + maxLimit
+	default:
+		most = 1
+	}
+	if !r.agreed.Load() || n > most {
+		return protocolErrorf("an unexpected %v frame", frameFinish)
+	}
+	b, err := in.link.payload(n)
+	if err != nil || n == 0 {
+		return err
+	}
+	if in.streams = int(b[0]); in.streams > r.most {
+		return protocolErrorf("it tells of %d streams (at most %d were agreed on)", in.streams, r.most)
+	}
+	r.theirs = limitText(b[1:])
+	return nil
 }
 
 // readData reads a data frame's piece into p, which has room for one.
@@ -155,13 +187,13 @@ func (r *receiver) readControl(ctx context.Context, in *intake, t frameType, n i
 		return err
 	}
 	switch {
-	case t == frameManifest && !in.listed:
+	case t == frameManifest && in.manifest != nil && !in.listed:
 		r.listing.Write(b)
 		if err := decodeManifest(b, func(e Entry) error { return r.list(in.manifest, e) }); err != nil {
 			return err
 		}
 		return send(planned{upTo: r.entries.n})
-	case t == frameManifestEnd && !in.listed:
+	case t == frameManifestEnd && in.manifest != nil && !in.listed:
 		in.listed, in.manifest.seen = true, nil // nothing will be held against them any more
 		end, err := decodeManifestEnd(b)
 		if err != nil {
@@ -195,6 +227,13 @@ func (r *receiver) readControl(ctx context.Context, in *intake, t frameType, n i
 			return protocolErrorf("a digest that was not asked for")
 		}
 		return send(planned{compared: &end})
+	case t == frameDatagrams && r.lossy != nil:
+		count, err := decodeCount(b)
+		if err != nil {
+			return err
+		}
+		r.o.Datagrams.ExpectDatagrams(count)
+		return nil
 	case t == frameHole:
 		h, err := decodeHole(b)
 		if err != nil {

@@ -264,8 +264,11 @@ func (s *soak) inside(peace bool) error {
 	}
 	dials := rand.New(rand.NewPCG(s.rng.Uint64(), 0))
 	accepts := rand.New(rand.NewPCG(s.rng.Uint64(), 0))
+	var dialing sync.Mutex // streams are dialed side by side
 	dial := func(ctx context.Context) (net.Conn, error) {
 		c, err := new(net.Dialer).DialContext(ctx, "tcp", ln.Addr().String())
+		dialing.Lock()
+		defer dialing.Unlock()
 		if err == nil && cuts > 0 {
 			cuts--
 			s.sum.cuts.Add(1)
@@ -275,6 +278,8 @@ func (s *soak) inside(peace bool) error {
 	}
 	ro := ReceiveOptions{Dir: root, Timeout: timeout, NoSync: s.rng.IntN(8) > 0}
 	so := SendOptions{Timeout: timeout}
+	so.Streams = 1 + s.rng.IntN(4)
+	ro.Streams = so.Streams
 	if !peace && s.rng.IntN(6) == 0 {
 		s.sum.fulls.Add(1)
 		room := s.rng.Int64N(8 << 20)

@@ -39,6 +39,9 @@ func arqFlags(c *cli.Context, e *arq.Config) error {
 		}
 		e.RTO = d
 	}
+	if c.Bool("allow-missing") && e.ARQ != arq.NoARQ {
+		return usagef("--allow-missing is for --arq none: the other protocols miss nothing")
+	}
 	var rate float64
 	if s := c.String("rate"); s != "" {
 		r, err := units.ParseRate(s)

@@ -14,6 +14,7 @@ func labCommand(io stdio) *cli.Command {
 			labInsideCommand(),
 			labRelayCommand(io),
 			labDNSCommand(io),
+			labDissectorCommand(io),
 		},
 	}
 }

@@ -39,6 +39,7 @@ type meeting struct {
 	code    pairing.Code // zero: none was given
 	keyLog  io.Writer
 	rate    *pace.Limiter // nil: as fast as can be
+	streams int           // connections at once; 0 leaves it to the path
 	std     stdio
 	p       *printer
 	rec     recorder
@@ -89,7 +90,10 @@ func meetingFrom(c *cli.Context, std stdio, p *printer, role pairing.Role, dialF
 	if m.udp, err = udpConfig(c, m.options); err != nil {
 		return nil, err
 	}
-	if err = checkTrace(c); err != nil {
+	if err = checkRecording(c); err != nil {
+		return nil, err
+	}
+	if m.streams, err = streamsFlag(c); err != nil {
 		return nil, err
 	}
 	if m.code, err = givenCode(c, std); err != nil {
@@ -131,6 +135,13 @@ func (m *meeting) one(ctx context.Context) (*encounter, error) {
 	ln, err := m.open(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if m.plain { // a code keeps strangers out by itself
+		side := transfer.Sending
+		if m.role == pairing.Receiver {
+			side = transfer.Receiving
+		}
+		ln = newGreeter(ctx, ln, side, func(peer net.Addr, err error) { m.p.Warn(peer.String(), strayWarning(err)) })
 	}
 	conn, err := ln.AcceptContext(ctx)
 	if err != nil {

@@ -125,6 +125,7 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"oddtree":  func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(makeOddTree(ts.MkAbs(args[0]))) },
 	"sametree": sametree,
 	"traced":   traced,
+	"captured": captured,
 	"nothing":  nothing,
 	"fifo":     fifo,
 	"big":      bigFile,

@@ -26,6 +26,7 @@ func udpFlags() []cli.Flag {
 		&cli.StringFlag{Name: "arq", Usage: "the UDP protocol by `NAME`: model, stop-and-wait, go-back-n, selective-repeat, or none, which sends each datagram once and which both ends must say", DefaultText: "model; an end that listens follows the other"},
 		&cli.IntFlag{Name: "window", Usage: "UDP: `N` packets under way with go-back-n and selective-repeat", DefaultText: strconv.Itoa(arq.DefaultWindow)},
 		&cli.DurationFlag{Name: "rto", Usage: "UDP: send again after `DUR` with stop-and-wait, go-back-n and selective-repeat", DefaultText: "measured, by RFC 6298"},
+		&cli.BoolFlag{Name: "allow-missing", Usage: "UDP: with --arq none, files with bytes missing are delivered, zeros in their place, and no failure"},
 		&cli.IntFlag{Name: "payload", Usage: "UDP: datagrams of at most `BYTES` (default: found by probing the path; 1200 with an --arq other than model)"},
 		&cli.StringFlag{Name: "loss", Usage: "UDP: lose this share of what this end sends, as `P` 1%"},
 		&cli.StringFlag{Name: "delay", Usage: "UDP: deliver `D` later, as 25ms"},
@@ -46,7 +47,7 @@ func udpConfig(c *cli.Context, o socket.Options) (*rudp.Config, error) {
 		return nil, err
 	}
 	if !c.Bool("udp") {
-		for _, name := range []string{"arq", "window", "rto", "payload", "loss", "delay", "jitter", "reorder", "duplicate", "corrupt", "bandwidth", "queue", "seed"} {
+		for _, name := range []string{"arq", "window", "rto", "allow-missing", "payload", "loss", "delay", "jitter", "reorder", "duplicate", "corrupt", "bandwidth", "queue", "seed"} {
 			if c.IsSet(name) {
 				return nil, usagef("--%s is for UDP", name).hint("add --udp on both ends")
 			}

@@ -49,7 +49,7 @@ func (d *drawing) path(class, dash, data string) {
 
 // textWidth guesses how wide s is at 12 units of height; a little too much is
 // better than too little.
-func textWidth(s string) float64 { return 6.4 * float64(len([]rune(s))) }
+func textWidth(s string) float64 { return 6.9 * float64(len([]rune(s))) }
 
 // The look of each slot beside its colour.
 var dashes = [...]string{"", "7 3", "2 2.5", "9 3 2 3", "5 2.5", "1.5 3", "10 4", "4 2 1 2 1 2"}

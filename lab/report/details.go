@@ -57,7 +57,7 @@ func (d *data) comparisons() (out []comparison, left int, err error) {
 			}
 			drawn++
 			cmp.Details = append(cmp.Details, detail{
-				Title: string(c.Transport), Cell: c,
+				Title: d.detailTitle(c.Transport), Cell: c,
 				Figures: figuresOf(recs[i], l.Link),
 			})
 		}
@@ -66,13 +66,22 @@ func (d *data) comparisons() (out []comparison, left int, err error) {
 	return out, left, nil
 }
 
+// detailTitle says what is looked at, and how closely.
+func (d *data) detailTitle(t lab.Transport) string {
+	if t.IsTCP() && d.Plan.Engine != lab.Sim {
+		return string(t) + " as the kernel tells every 10 ms"
+	}
+	return string(t) + " packet by packet"
+}
+
 // figuresOf draws what there is something to draw of.
 func figuresOf(r *lab.Recording, l lab.Link) []figureData {
 	var f []figureData
 	if len(r.Sent.T) > 0 {
 		f = append(f, sequenceChart(r))
 	}
-	if len(r.CloseUp) > 0 {
+	// The kernel tells of no packets, only of edges.
+	if slices.ContainsFunc(r.CloseUp, func(e lab.Event) bool { return e.Kind == lab.EventSend || e.Kind == lab.EventAgain }) {
 		f = append(f, closeUpChart(r))
 	}
 	if len(r.InFlight.T) > 0 && highest(r.InFlight.Y, r.Outstanding.Y) > 0 {

@@ -223,7 +223,11 @@ func (d *data) Findings() []string {
 		if best == nil || len(l.Cells) < 2 {
 			continue
 		}
-		wins[best.Transport]++
+		for _, c := range l.Cells {
+			if c == best || c.Goodput.N > 0 && c.Missing == 0 && near(best.Goodput, c.Goodput) {
+				wins[c.Transport]++
+			}
+		}
 		var rest []string
 		for _, c := range l.Cells {
 			switch {
@@ -235,7 +239,7 @@ func (d *data) Findings() []string {
 			default:
 				rest = append(rest, fmt.Sprintf("%s reaches %.3g%% of that", c.Transport, 100*c.Goodput.Mean/best.Goodput.Mean))
 			}
-			if c != best && c.Missing == 0 && c.Goodput.Mean > 0 && best.Goodput.Mean/c.Goodput.Mean > ratio[best.Transport] {
+			if c != best && c.Missing == 0 && c.Goodput.Mean > 0 && !near(best.Goodput, c.Goodput) && best.Goodput.Mean/c.Goodput.Mean > ratio[best.Transport] {
 				ratio[best.Transport] = best.Goodput.Mean / c.Goodput.Mean
 				lead[best.Transport] = fmt.Sprintf("%s has %.3g times the goodput of %s over %s", best.Transport, ratio[best.Transport], c.Transport, l.Link)
 			}
@@ -250,7 +254,7 @@ func (d *data) Findings() []string {
 	out = nil
 	for _, t := range d.Plan.Transports {
 		if wins[t] > 0 {
-			s := fmt.Sprintf("%s is fastest over %d of %d links.", t, wins[t], len(d.Links))
+			s := fmt.Sprintf("%s is the fastest, or cannot be told from it, over %d of %d links.", t, wins[t], len(d.Links))
 			if lead[t] != "" {
 				s += " At the most, " + lead[t] + "."
 			}

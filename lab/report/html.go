@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/wherry-net/wherry/lab"
 	"github.com/wherry-net/wherry/lab/plot"
 	"github.com/wherry-net/wherry/socket/safetext"
 )
@@ -27,6 +28,8 @@ type page struct {
 	Command     string
 	Source      string
 	Scale       float64 // Mbit/s that are a whole bar
+	Mathis      bool    // is drawn
+	Textbook    bool    // protocols are
 }
 
 func writeHTML(w io.Writer, d *data) error {
@@ -47,6 +50,10 @@ func writeHTML(w io.Writer, d *data) error {
 		return err
 	}
 	p := page{data: d, Style: template.CSS(plot.Style + pageStyle), Command: commandLine(d.Info.Command), Source: cleanLines(d.Plan.Source)}
+	for _, x := range d.Plan.Transports {
+		p.Mathis = p.Mathis || x.IsTCP() || x == lab.UDPCubic
+		p.Textbook = p.Textbook || x.IsTextbook()
+	}
 	p.Sweeps, p.SweepsLeft = d.sweepCharts()
 	if p.Comparisons, p.DetailsLeft, err = d.comparisons(); err != nil {
 		return err

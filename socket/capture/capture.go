@@ -124,6 +124,13 @@ func (c *Writer) Packet(p Packet) {
 	c.missed = 0
 }
 
+// Dropped is how many packets are missing, because the disk did not keep up.
+func (c *Writer) Dropped() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.dropped
+}
+
 // reserve makes sure that cur has room for n bytes, which never exceed a chunk.
 func (c *Writer) reserve(n int) bool {
 	if c.closed {

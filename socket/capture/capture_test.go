@@ -103,7 +103,7 @@ func TestBounded(t *testing.T) {
 	// isb_ifrecv and isb_ifdrop are the last options but the end.
 	received := binary.LittleEndian.Uint64(last[len(last)-24:])
 	dropped := binary.LittleEndian.Uint64(last[len(last)-12:])
-	if taken == 0 || taken == n || received != n || taken+int(dropped) != n {
+	if taken == 0 || taken == n || received != n || taken+int(dropped) != n || dropped != w.Dropped() {
 		t.Fatalf("%d packets in the file, %d dropped, %d received, of %d", taken, dropped, received, n)
 	}
 }

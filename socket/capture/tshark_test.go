@@ -64,6 +64,7 @@ type collected struct {
 	packets []capture.Packet
 	file    *os.File
 	w       *capture.Writer
+	closed  bool // what a socket tells late is not in the file
 }
 
 func collect(t *testing.T, o capture.Options) *collected {
@@ -82,6 +83,9 @@ func collect(t *testing.T, o capture.Options) *collected {
 func (c *collected) add(p capture.Packet) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.closed {
+		return
+	}
 	p.Payload = bytes.Clone(p.Payload)
 	c.packets = append(c.packets, p)
 	c.w.Packet(p)
@@ -89,6 +93,9 @@ func (c *collected) add(p capture.Packet) {
 
 func (c *collected) close(t *testing.T) string {
 	t.Helper()
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
 	if err := c.w.Close(); err != nil {
 		t.Fatal(err)
 	}

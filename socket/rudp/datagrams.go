@@ -33,7 +33,8 @@ func (c *Conn) FlushDatagrams(ctx context.Context) error {
 }
 
 // ReceiveDatagram waits for a datagram. Its Data is in b, cut off where b is too
-// short; MaxDatagramPayload of the peer bounds what can come.
+// short; MaxDatagramPayload of the peer bounds what can come. A datagram that
+// waits is returned even if ctx has ended.
 func (c *Conn) ReceiveDatagram(ctx context.Context, b []byte) (d arq.Datagram, err error) {
 	err = c.untilDatagram(ctx, "read", func() (ok bool, err error) {
 		if d, ok = c.eng.ReceiveDatagram(b); ok {
@@ -51,6 +52,13 @@ func (c *Conn) ReceiveDatagram(ctx context.Context, b []byte) (d arq.Datagram, e
 		return false, nil
 	})
 	return d, err
+}
+
+// ReadDatagram is ReceiveDatagram for those who want the bytes and the number
+// only.
+func (c *Conn) ReadDatagram(ctx context.Context, b []byte) (n int, number uint64, err error) {
+	d, err := c.ReceiveDatagram(ctx, b)
+	return len(d.Data), d.Number, err
 }
 
 // untilDatagram calls try, with the lock held, whenever something may have

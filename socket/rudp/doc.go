@@ -12,6 +12,14 @@
 // It neither encrypts nor authenticates; put TLS on top. The checksum in each
 // datagram is against accidents only.
 //
+// # Other protocols
+//
+// [arq.Config].ARQ chooses a textbook protocol for the stream, or arq.NoARQ, which
+// adds datagrams that are sent once ([Conn.SendDatagram]). A listener that was told
+// nothing follows its clients, except to NoARQ. A client that runs another protocol
+// than a listener insists on fails with an [*arq.ARQError], and so does the Accept
+// that it would have been for.
+//
 // # Goroutines
 //
 // A socket has two: one receives and hands each datagram to the engine it is
