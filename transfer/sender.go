@@ -254,7 +254,6 @@ func (s *sender) run(ctx context.Context, first opened) error {
 	cancel(err)
 	s.fleet.close()
 	wg.Wait()
-	s.fleet.close()
 	s.fleet.wg.Wait()
 	return s.reason(ctx, err)
 }

@@ -192,14 +192,19 @@ type fleet struct {
 	mu     sync.Mutex
 	links  []*link
 	sealed bool // no more of them are used
+	closed bool // no more of them are kept
 	wg     sync.WaitGroup
 }
 
 // add takes in a stream with what is to run as long as it is open, and reports
-// whether it may be used.
+// whether it may be used. Once all are closed it closes this one too.
 func (f *fleet) add(l *link, run ...func()) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.closed {
+		l.conn.Close()
+		return false
+	}
 	f.links = append(f.links, l)
 	if f.sealed {
 		l.finished.Store(true)
@@ -232,6 +237,7 @@ func (f *fleet) seal() []*link {
 func (f *fleet) close() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.closed = true
 	for _, l := range f.links {
 		l.conn.Close()
 	}
@@ -307,9 +313,7 @@ func (r *receiver) join(ctx context.Context, cancel context.CancelCauseFunc) {
 				cancel(in.err)
 			}
 		}
-		if !r.fleet.add(l, func() { l.keepAlive(ctx) }, take) {
-			l.conn.Close()
-		}
+		r.fleet.add(l, func() { l.keepAlive(ctx) }, take)
 	}
 }
 

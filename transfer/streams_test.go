@@ -107,8 +107,8 @@ func streamed(t testing.TB, m *rendezvous, src *Source, dir string, senderDials 
 func streamsTree(t testing.TB) (dir string) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "tree")
-	write(t, dir+"/large", pattern(24*treehash.GroupSize+17), 0o644, old)
-	write(t, dir+"/sub/large", pattern(9*treehash.GroupSize), 0o600, old)
+	write(t, dir+"/large", pattern(10*treehash.GroupSize+17), 0o644, old)
+	write(t, dir+"/sub/large", pattern(3*treehash.GroupSize), 0o600, old)
 	for _, n := range []string{"a", "b", "sub/c"} {
 		write(t, dir+"/"+n, pattern(5000), 0o644, old)
 	}
@@ -186,8 +186,8 @@ func TestStreamsShareContent(t *testing.T) {
 	}
 	moved := int64(0)
 	so := SendOptions{Streams: 3, Trace: &Trace{Moved: func(_ *Entry, n int) {
-		if before := moved; before < 20*treehash.GroupSize {
-			if moved += int64(n); moved >= 20*treehash.GroupSize {
+		if before := moved; before < 8*treehash.GroupSize {
+			if moved += int64(n); moved >= 8*treehash.GroupSize {
 				close(open)
 			}
 		}
@@ -226,7 +226,7 @@ func TestStreamsLost(t *testing.T) {
 					return c
 				}
 				k := &cutter{Conn: c}
-				k.left.Store(5 * treehash.GroupSize)
+				k.left.Store(2 * treehash.GroupSize)
 				return k
 			}
 			lost := 0
