@@ -1,4 +1,4 @@
-.PHONY: build test race lint lint-selftest fuzz bench microbench cross scenarios ci
+.PHONY: build test race lint lint-selftest fuzz bench bench-udp fairness wan microbench cross scenarios ci
 
 build:
 	go build -o bin/ ./cmd/wherry
@@ -24,6 +24,21 @@ fuzz:
 RUNS ?= 5
 bench:
 	bench/compare $(RUNS)
+
+# make bench-udp RUNS=3: reliable UDP against TCP between two namespaces, as root;
+# QUICPEER names a copier over quic-go to compare with.
+bench-udp:
+	bench/veth $(RUNS)
+
+# The tables of socket/rudp/arq's documentation: goodput over loss and round trip,
+# shares beside CUBIC and among ourselves. SEEDS=10 for narrower ones.
+SEEDS ?= 3
+fairness:
+	WHERRY_GRID=$(SEEDS) go test ./socket/rudp/arq -count=1 -timeout 2h -run '^TestGrid$$' -v
+
+# send --udp over bad links in namespaces: goodput, delay, shares. RUNS=3 for medians.
+wan:
+	bench/wan
 
 microbench:
 	go test -run '^$$' -bench . ./...

@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -16,7 +17,7 @@ import (
 //
 // Copying what may be replaced costs the disk something and the network nothing,
 // which is what whoever asks for OverwriteResume wants.
-func (t *diskTarget) basis() (map[int64]treehash.CV, error) {
+func (t *diskTarget) basis(ctx context.Context) (map[int64]treehash.CV, error) {
 	if t.e.Size < journalFrom {
 		return nil, nil
 	}
@@ -31,6 +32,9 @@ func (t *diskTarget) basis() (map[int64]treehash.CV, error) {
 	have := map[int64]treehash.CV{}
 	buf := make([]byte, treehash.GroupSize)
 	for g := range treehash.Groups(t.e.Size) {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		offset := g * treehash.GroupSize
 		p := buf[:min(treehash.GroupSize, t.e.Size-offset)]
 		if _, err := from.ReadAt(p, offset); err != nil {

@@ -2,6 +2,8 @@ package transfer
 
 import (
 	"encoding/binary"
+	"sync/atomic"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -26,16 +28,56 @@ const (
 // than compressing costs: a tenth.
 func paysOff(n, raw int) bool { return n < raw-raw/10 }
 
-// A packer compresses data frames. It belongs to one sender; its encoder serves
-// all producers.
-type packer struct{ enc *zstd.Encoder }
+// A packer compresses data frames, as long as that is faster than the link. It
+// belongs to one sender; its encoder serves all producers.
+type packer struct {
+	enc   *zstd.Encoder
+	hands int // producers, which compress side by side
 
-func newPacker() (*packer, error) {
+	link  pace         // bytes a second that the link takes
+	speed pace         // bytes of content a second that one producer compresses
+	spare atomic.Int64 // pieces since one was compressed, to see whether it pays now
+}
+
+// A pace is a rate that is measured again and again.
+type pace struct{ rate atomic.Int64 } // bytes a second; zero before the first time
+
+// took tells of n bytes in d.
+func (p *pace) took(n int, d time.Duration) {
+	if d <= 0 || n < paceFrom {
+		return
+	}
+	now := int64(float64(n) / d.Seconds())
+	if was := p.rate.Load(); was > 0 {
+		now = was + (now-was)/4
+	}
+	p.rate.Store(max(1, now))
+}
+
+const (
+	// paceFrom is the least that is measured: what a buffer swallows tells nothing.
+	paceFrom = 64 << 10
+	// trySometimes is after how many pieces that were not worth compressing one is
+	// compressed all the same: links and machines change.
+	trySometimes = 64
+)
+
+// worth reports whether compressing is faster than the link. A link that is not
+// measured yet is taken for slow, since somebody has asked to compress.
+func (p *packer) worth() bool {
+	link, speed := p.link.rate.Load(), p.speed.rate.Load()
+	if link == 0 || speed == 0 || link < speed*int64(p.hands)/10*9 {
+		return true
+	}
+	return p.spare.Add(1)%trySometimes == 0
+}
+
+func newPacker(hands int) (*packer, error) {
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderCRC(false), zstd.WithWindowSize(treehash.GroupSize), zstd.WithEncoderConcurrency(4))
 	if err != nil {
 		return nil, err
 	}
-	return &packer{enc}, nil
+	return &packer{enc: enc, hands: hands}, nil
 }
 
 // squeeze replaces data frames in b, which holds whole frames, by packed ones
@@ -67,9 +109,10 @@ func (p *packer) squeeze(b []byte) []byte {
 
 // pack is content compressed, or nil if that does not pay.
 func (p *packer) pack(dst, content []byte) []byte {
-	if len(content) < packFrom {
+	if len(content) < packFrom || !p.worth() {
 		return nil
 	}
+	start := time.Now()
 	if len(content) > 4*sampleSize {
 		middle := content[len(content)/2:][:sampleSize]
 		if dst = p.enc.EncodeAll(middle, dst); !paysOff(len(dst), sampleSize) {
@@ -77,7 +120,9 @@ func (p *packer) pack(dst, content []byte) []byte {
 		}
 		dst = dst[:0]
 	}
-	if dst = p.enc.EncodeAll(content, dst); !paysOff(len(dst), len(content)) {
+	dst = p.enc.EncodeAll(content, dst)
+	p.speed.took(len(content), time.Since(start))
+	if !paysOff(len(dst), len(content)) {
 		return nil
 	}
 	return dst

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 type countingConn struct {
@@ -43,7 +44,7 @@ func TestCompress(t *testing.T) {
 	wire := &countingConn{Conn: a}
 	done := make(chan error, 1)
 	go func() { _, err := Receive(context.Background(), b, ReceiveOptions{Dir: root}); done <- err }()
-	if _, err := Send(t.Context(), wire, source, SendOptions{Compress: true}); err != nil {
+	if _, err := Send(t.Context(), wire, source, SendOptions{Compress: true, packAll: true}); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-done; err != nil {
@@ -52,6 +53,47 @@ func TestCompress(t *testing.T) {
 	sameTree(t, describe(t, filepath.Dir(src)), describe(t, dst))
 	if n := wire.n.Load(); n > 3<<20+100_000 || n < 3<<20 {
 		t.Errorf("%d bytes went over the wire", n)
+	}
+}
+
+// Compressing is for links that are slower than it.
+func TestWorthCompressing(t *testing.T) {
+	const mib = 1 << 20
+	for _, c := range []struct {
+		link, speed int // MiB in a second; 0: not measured
+		hands       int
+		worth       bool
+	}{
+		{0, 0, 1, true}, {0, 100, 1, true}, {1000, 0, 1, true},
+		{10, 300, 1, true}, {290, 300, 1, false}, {290, 300, 2, true}, {3000, 300, 4, false},
+	} {
+		p, err := newPacker(c.hands)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.link.took(c.link*mib, time.Second)
+		p.speed.took(c.speed*mib, time.Second)
+		yes := 0
+		for range trySometimes {
+			if p.worth() {
+				yes++
+			}
+		}
+		if c.worth && yes != trySometimes || !c.worth && yes != 1 {
+			t.Errorf("%+v: %d of %d times", c, yes, trySometimes)
+		}
+	}
+	var p pace
+	p.took(100, time.Nanosecond)
+	p.took(mib, 0)
+	if p.rate.Load() != 0 {
+		t.Error("what tells nothing was believed")
+	}
+	for range 40 {
+		p.took(10*mib, time.Second)
+	}
+	if r := p.rate.Load(); r < 9*mib || r > 11*mib {
+		t.Errorf("%d bytes a second", r)
 	}
 }
 
@@ -69,7 +111,7 @@ func noise(n int) []byte {
 
 // Whatever comes packed, no more is unpacked than was announced.
 func FuzzUnpack(f *testing.F) {
-	p, err := newPacker()
+	p, err := newPacker(1)
 	if err != nil {
 		f.Fatal(err)
 	}

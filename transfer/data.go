@@ -56,6 +56,7 @@ const (
 	statusHad     = 2 // receipt: the receiver had it already, equal
 	statusMissing = 3 // receipt: the digests differ
 	statusRefused = 4 // receipt: another file is there, and policy keeps it
+	statusHoles   = 5 // receipt: datagrams of it did not arrive
 )
 
 // fileEnd closes a file: how long it turned out to be, how much of it was sent
@@ -113,7 +114,7 @@ type receipt struct {
 func (r receipt) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(r.Entry))
 	b = append(b, r.Status)
-	if r.Status == statusFailed || r.Status == statusRefused {
+	if r.Status == statusFailed || r.Status == statusRefused || r.Status == statusHoles {
 		return appendBytes(b, []byte(r.Text[:min(len(r.Text), maxErrorText)]))
 	}
 	return append(b, r.Digest[:]...)
@@ -126,7 +127,7 @@ func decodeReceipts(p []byte, yield func(receipt) error) error {
 		switch r.Status {
 		case statusDone, statusHad, statusMissing:
 			copy(r.Digest[:], d.fixed(treehash.Size))
-		case statusFailed, statusRefused:
+		case statusFailed, statusRefused, statusHoles:
 			r.Text = string(d.bytes("an error text", maxErrorText))
 		default:
 			d.fail("a receipt with the status %d", r.Status)

@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -362,7 +363,7 @@ func openRegular(dir *os.Root, name string, flag int) (*os.File, error) {
 	return f, nil
 }
 
-func (l *diskLander) target(e *Entry, o Overwrite) (target, map[int64]treehash.CV, error) {
+func (l *diskLander) target(ctx context.Context, e *Entry, o Overwrite) (target, map[int64]treehash.CV, error) {
 	d, err := l.dir(path.Dir(e.Path))
 	if err != nil {
 		return nil, nil, landError(e, err)
@@ -374,9 +375,9 @@ func (l *diskLander) target(e *Entry, o Overwrite) (target, map[int64]treehash.C
 			return nil, nil, landError(e, err)
 		}
 	}
-	have, err := t.resume()
+	have, err := t.resume(ctx)
 	if err == nil && len(have) == 0 && o == OverwriteResume {
-		have, err = t.basis()
+		have, err = t.basis(ctx)
 	}
 	if err != nil {
 		t.discard()
@@ -484,7 +485,9 @@ func (l *diskLander) commit(batch []finished) {
 			case !ok:
 			case f.in.failed != "":
 				t.abandon() // the disk may be full: what is there can be continued when it is not
-			case f.status != statusDone:
+			case f.status == statusHoles && !f.deliver:
+				t.keep()
+			case f.status != statusDone && f.status != statusHoles:
 				t.discard()
 			default:
 				if err := t.commit(f.in.size()); err != nil {
@@ -504,7 +507,7 @@ func (l *diskLander) commit(batch []finished) {
 		if !ok {
 			continue
 		}
-		if batch[i].status == statusDone && l.sync {
+		if (batch[i].status == statusDone || batch[i].deliver) && l.sync {
 			err, done := flushed[t.dir]
 			if !done {
 				err = syncDir(t.dir.root)

@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -38,7 +39,7 @@ const journalFrom = 4 * treehash.GroupSize
 
 // resume opens what an earlier run left of the file and checks which groups are
 // good. What cannot be used is removed.
-func (t *diskTarget) resume() (map[int64]treehash.CV, error) {
+func (t *diskTarget) resume(ctx context.Context) (map[int64]treehash.CV, error) {
 	t.part = sideName(t.name, partSuffix)
 	if t.dir.fresh {
 		return nil, nil
@@ -60,7 +61,7 @@ func (t *diskTarget) resume() (map[int64]treehash.CV, error) {
 			return nil, nil
 		}
 		if err == nil && t.e.Size >= journalFrom {
-			j, have := openJournal(t.dir.root, sideName(t.name, journalSuffix), f, t.e.Size)
+			j, have := openJournal(ctx, t.dir.root, sideName(t.name, journalSuffix), f, t.e.Size)
 			if len(have) > 0 {
 				t.file, t.journal, t.dirty = f, j, true
 				j.sync = t.l.sync
@@ -69,6 +70,9 @@ func (t *diskTarget) resume() (map[int64]treehash.CV, error) {
 		}
 		if err == nil {
 			f.Close()
+		}
+		if ctx.Err() != nil { // not read to its end: it stays for another time
+			return nil, context.Cause(ctx)
 		}
 	}
 	_ = t.dir.root.Remove(sideName(t.name, journalSuffix))
@@ -153,6 +157,35 @@ func (t *diskTarget) hole(offset, length int64) error {
 		offset, length = offset+n, length-n
 	}
 	return nil
+}
+
+func (t *diskTarget) readAt(p []byte, offset int64) error {
+	f, err := t.open()
+	if err != nil {
+		return err
+	}
+	n, err := f.ReadAt(p, offset)
+	if n == len(p) {
+		return nil
+	}
+	return err
+}
+
+func (t *diskTarget) damaged() { t.based = true }
+
+// keep leaves a file with holes where it was collected. With a journal a later
+// run continues it; without one it replaces it.
+func (t *diskTarget) keep() {
+	t.mu.Lock()
+	j, f := t.journal, t.file
+	t.file, t.journal, t.done = nil, nil, true
+	t.mu.Unlock()
+	if j != nil && !j.keep() {
+		j.remove()
+	}
+	if f != nil {
+		f.Close()
+	}
 }
 
 func (t *diskTarget) landed(group int64, cv treehash.CV) {

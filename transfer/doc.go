@@ -69,6 +69,24 @@
 // Files that are there already with the same size are compared by digest and not
 // sent if they are equal; what happens to others is [Overwrite]'s choice.
 //
+// # Content that is sent once
+//
+// With [SendOptions].Datagrams and [ReceiveOptions].Datagrams content goes as
+// datagrams beside the connection, each at most once, and is written where it
+// belongs as it comes; what must not be lost (the list, decisions, digests,
+// receipts) stays on the stream. A file's end follows its last datagram. When it
+// has come, and no datagram waits, and none has come for half a second, what is
+// missing is missing: Trace.Missing tells the ranges. Of a file that is whole the
+// content is read back and its digest compared, as of any other.
+//
+// A file with holes stays where it was collected, as NAME.wherry-part, and both
+// ends return a [*MissingError]. Of one of 4 MiB and more the journal notes the
+// groups that are whole, so that a later transfer, by datagrams or not, brings
+// only the others; a smaller one is sent anew. With AllowMissing it gets its name,
+// mode and time, zeros stand in the holes, and that is no error.
+//
+// A lost connection ends such a transfer. Files of unknown size cannot be sent so.
+//
 // # The protocol
 //
 // Both ends speak at once, so the opening costs one round trip:
@@ -82,7 +100,8 @@
 // as in encoding/binary's Uvarint, z one as in Varint, b a v and that many bytes.
 //
 //	 1 hello          min, max version (1 byte each), role (1 byte: 1 sender, 2 receiver),
-//	                  features (8 bytes), session (16 bytes); later versions may add fields
+//	                  features (8 bytes), session (16 bytes); then, unless it is older, streams
+//	                  (1 byte), token (16 bytes); later versions may add fields
 //	 2 manifest       entries: kind (1 byte: 1 file, 2 directory, 3 link, 4 sparse
 //	                  file), v mode, z seconds and v nanoseconds of the modification
 //	                  time, v size+1 (0: unknown, or not a file), of a sparse file v
@@ -96,9 +115,13 @@
 //	 7 end            v entry, status (1 byte), v size, v bytes sent, then 32 bytes of
 //	                  digest (status 0; 2: only the digest was asked for) or b why (1: failed)
 //	 8 receipts       records: v entry, status (1 byte: 0 done, 2 had it, 3 digests differ:
-//	                  32 bytes of digest; 1 failed, 4 refused: b why)
-//	 9 finish         the sender has sent all that was asked for
-//	10 done           the receiver has finished
+//	                  32 bytes of digest; 1 failed, 4 refused, 5 has holes: b why)
+//	 9 finish         the sender has sent all that was asked for; on the first connection
+//	                  how many streams there were (1 byte), and text: what limited it,
+//	                  at most 64 bytes, if both set feature bit 4 (value 16); empty if
+//	                  there is nothing to tell
+//	10 done           the receiver has finished; text: what limited the transfer, if
+//	                  both set bit 4
 //	11 error          code (1 byte), text: the end of the transfer
 //	12 ping           nothing; sent when nothing else was for a quarter of the timeout
 //	13 packed         as data, with the content's length (4 bytes) after the offset
@@ -107,6 +130,11 @@
 //	14 hole           entry (4 bytes), offset (8 bytes), length (8 bytes): zeros, from
 //	                  the beginning of a hash group to the end of one or of the file,
 //	                  at most 64 MiB; this and kind 4 if both set bit 3 (value 8)
+//	15 datagrams      v how many were sent (before finish) or came (before done); an end
+//	                  that sets feature bit 6 (value 64) talks only to one that does too
+//
+// A datagram of content is entry (4 bytes), offset (8 bytes), content; package
+// pairing seals it.
 //
 // The sender streams its manifest; the receiver decides on entries as they come,
 // or on all of them after a person has accepted ([ReceiveOptions].Accept). Content
@@ -128,11 +156,34 @@
 // "compare", and the sender with the digest that it knows; what of an unfinished
 // file has landed is told with "have".
 //
+// # Streams
+//
+// Content may go over several connections ([SendOptions].Streams). A hello ends
+// with how many this end wants (1 byte; 0: as the other does) and a token (16
+// bytes), which the end that listens makes for each connection; the smaller number
+// counts. The end that dialed opens the others when the decisions are complete and
+// at least 8 MiB are to come. They begin as the first one did, paired and encrypted
+// if that was; their hello has feature bit 5 (value 32), the transfer's session and
+// the token of the first connection, and a listening end that knows no such
+// transfer, or as many as were agreed on, refuses it. On such a stream the sender
+// sends data, packed, hole and end frames and then finish, and the receiver
+// nothing; both send pings. The first connection's finish tells how many streams
+// were used, and the receiver waits for the finish of each.
+//
+//	dialing end                              listening end
+//	  hello ────────────────▶ ◀──────────────── hello, token
+//	  … manifest, decisions …
+//	  hello, session, token ─▶ ◀─────────────── hello              (each stream)
+//	sender                                   receiver
+//	  data, end … finish ────────────────────▶                     (each stream)
+//	  data, end … finish, streams ───────────▶
+//	                        ◀──────── receipts … done
+//
 // Digests are BLAKE3; the groups are those of package treehash.
 //
 // # Limits
 //
 // Checked before memory is taken: 64 KiB a control frame, 1 MiB of content a data
-// frame, 4,194,304 entries, 1 KiB of error text. An end that has been silent for
+// frame, 4,194,304 entries, 1 KiB of error text, 8 streams. An end that has been silent for
 // the timeout (12 s) is given up; a living one sends pings.
 package transfer

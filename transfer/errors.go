@@ -15,10 +15,15 @@ var (
 	ErrInterrupted = errors.New("interrupted")
 	// ErrPeerSilent: nothing came from the peer for Options.Timeout.
 	ErrPeerSilent = errors.New("the other end is silent")
+	// ErrIdle: the peer lives, and does nothing.
+	ErrIdle = errors.New("the other end does nothing")
 	// ErrLost: the connection broke.
 	ErrLost = errors.New("connection lost")
+	// ErrExists: a file with other content has the name, and Overwrite does not say
+	// what to do with it.
+	ErrExists = errors.New("another file of that name is there")
 	// ErrPlainMismatch: one end is paired and encrypted, the other plain.
-	ErrPlainMismatch = errors.New("one end is --plain and the other is not")
+	ErrPlainMismatch = errors.New("one end is plain and the other expects a code")
 )
 
 // A ProtocolError says that the peer sent what the protocol does not allow.
@@ -65,10 +70,20 @@ func (e *IncompleteError) Error() string {
 	return fmt.Sprintf("%d files did not arrive, the first: %s", e.Failed, e.First)
 }
 
-// A RefusedError says that the receiver would not take the transfer, and why.
-type RefusedError struct{ Reason string }
+// A RefusedError says that the receiver would not take the transfer, or some of it,
+// and why.
+type RefusedError struct {
+	Reason string
+	Err    error // ErrExists, or nil
+}
 
 func (e *RefusedError) Error() string { return "refused: " + e.Reason }
+func (e *RefusedError) Unwrap() error { return e.Err }
+
+// A LinkError says why a symbolic link was left out, or refused: what it points to.
+type LinkError struct{ Reason string }
+
+func (e *LinkError) Error() string { return e.Reason }
 
 // A RemoteError is a failure of the other end, in its words (cleaned).
 type RemoteError struct{ Message string }

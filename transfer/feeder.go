@@ -11,28 +11,31 @@ import (
 	"github.com/wherry-net/wherry/transfer/treehash"
 )
 
-// A feeder turns decisions into frames: several producers read and hash files
-// side by side and fill buffers, which the connection's writer takes. A buffer
+// A feeder turns decisions into frames: several producers, each with a buffer of
+// its own, read and hash files side by side and then write the buffer to the
+// connection themselves, one after the other. Content so stays in the cache of
+// the processor that read it, and no goroutine has to be woken for it. A buffer
 // holds either one group of a large file or many small files with their ends,
 // so neither a round trip nor a system call is spent on a file.
 //
-//	decisions -> queue -> producers (read, hash) -> ready -> writer
+//	decisions -> queue -> producers (read, hash, write) -> connection
 type feeder struct {
 	src  *Source
-	sent func(fileEnd) // called before the end can reach the peer
+	sent func(fileEnd)                            // called before the end can reach the peer
+	emit func(ctx context.Context, b batch) error // writes whole frames
 	warn func(e *Entry, text string)
 
 	pack  *packer // nil: nothing is compressed
 	holes bool    // the receiver understands hole frames
-
-	free  chan []byte // buffers: what bounds the memory
-	ready chan batch
 
 	mu     sync.Mutex
 	wake   *sync.Cond
 	queue  []job
 	have   map[int]map[int64]treehash.CV // groups that the receiver has, by entry, until its job is queued
 	big    *bigFile                      // the large file whose groups are being handed out
+	spawn  func()                        // starts another producer; nil before run
+	active int                           // producers
+	extra  int                           // producers to start with, besides those that run is told of
 	closed bool                          // no more jobs will come
 	ended  bool                          // the transfer ended: producers stop
 }
@@ -68,12 +71,9 @@ const (
 	packSize = 256 << 10
 )
 
-func newFeeder(src *Source, buffers int) *feeder {
-	f := &feeder{src: src, free: make(chan []byte, buffers), ready: make(chan batch, buffers), have: map[int]map[int64]treehash.CV{}}
+func newFeeder(src *Source) *feeder {
+	f := &feeder{src: src, have: map[int]map[int64]treehash.CV{}}
 	f.wake = sync.NewCond(&f.mu)
-	for range buffers {
-		f.free <- make([]byte, 0, bufferSize)
-	}
 	return f
 }
 
@@ -105,18 +105,47 @@ func (f *feeder) know(entry int, group int64, cvs []treehash.CV) {
 func (f *feeder) close() { f.mu.Lock(); f.closed = true; f.mu.Unlock(); f.wake.Broadcast() }
 func (f *feeder) stop()  { f.mu.Lock(); f.ended = true; f.mu.Unlock(); f.wake.Broadcast() }
 
-// run starts n producers and closes ready when all is read.
+// run starts n producers and returns when all is read and written, with the
+// first error.
 func (f *feeder) run(ctx context.Context, n int) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	stop := context.AfterFunc(ctx, f.stop)
 	defer stop()
-	var wg sync.WaitGroup
-	errs := make([]error, n)
-	for i := range n {
-		wg.Go(func() { errs[i] = f.produce(ctx) })
+	done := make(chan struct{})
+	f.mu.Lock()
+	f.spawn = func() {
+		f.active++
+		go func() {
+			if err := f.produce(ctx); err != nil {
+				cancel(err)
+			}
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			if f.active--; f.active == 0 {
+				close(done)
+			}
+		}()
 	}
-	wg.Wait()
-	close(f.ready)
-	return errors.Join(errs...)
+	for range n + f.extra {
+		f.spawn()
+	}
+	f.mu.Unlock()
+	<-done
+	return context.Cause(ctx)
+}
+
+// grow adds a producer, so that another connection has one that writes to it
+// while others read.
+func (f *feeder) grow() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.spawn == nil:
+		f.extra++
+	case f.active > 0:
+		f.spawn()
+	}
 }
 
 // A task is what a producer does next: a group of a large file, or a first small
@@ -165,15 +194,10 @@ func (f *feeder) next(only bool) (task, bool) {
 }
 
 func (f *feeder) produce(ctx context.Context) error {
+	b := batch{frames: make([]byte, 0, bufferSize)}
 	for {
 		t, ok := f.next(false)
 		if !ok {
-			return nil
-		}
-		b := batch{}
-		select {
-		case b.frames = <-f.free:
-		case <-ctx.Done():
 			return nil
 		}
 		var err error
@@ -191,33 +215,28 @@ func (f *feeder) produce(ctx context.Context) error {
 				err = f.file(ctx, more.job, &b)
 			}
 		}
+		if err == nil {
+			err = f.flush(ctx, &b)
+		}
 		if err != nil {
 			return err
 		}
-		if !f.hand(ctx, b) {
-			return nil
-		}
 	}
 }
 
-// hand gives a filled buffer to the writer, who recycles it.
-func (f *feeder) hand(ctx context.Context, b batch) bool {
+// flush writes what is in b and empties it.
+func (f *feeder) flush(ctx context.Context, b *batch) error {
 	if len(b.frames) == 0 {
-		f.recycle(b)
-		return true
+		return nil
 	}
+	out := *b
 	if f.pack != nil {
-		b.frames = f.pack.squeeze(b.frames)
+		out.frames = f.pack.squeeze(out.frames)
 	}
-	select {
-	case f.ready <- b:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	err := f.emit(ctx, out)
+	b.frames, b.moved = b.frames[:0], b.moved[:0]
+	return err
 }
-
-func (f *feeder) recycle(b batch) { f.free <- b.frames[:0] }
 
 // file starts a file: a small one is put into b whole, a large one becomes the
 // source of groups for all producers, a pipe is read to its end here.
@@ -346,14 +365,8 @@ func (f *feeder) stream(ctx context.Context, j job, e *Entry, b *batch) error {
 			f.end(fileEnd{Entry: j.entry, Size: size, Sent: size, Digest: digest}, b)
 			return nil
 		}
-		if !f.hand(ctx, *b) {
-			return context.Cause(ctx)
-		}
-		select {
-		case frames := <-f.free:
-			*b = batch{frames: frames}
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		if err := f.flush(ctx, b); err != nil {
+			return err
 		}
 	}
 }

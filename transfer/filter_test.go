@@ -78,7 +78,7 @@ func TestFilter(t *testing.T) {
 				}
 				got = append(got, e.Path)
 				return nil
-			}, func(path, reason string) { t.Errorf("skipped %s: %s", path, reason) })
+			}, func(path string, reason error) { t.Errorf("skipped %s: %s", path, reason) })
 			if err != nil {
 				t.Fatal(err)
 			}

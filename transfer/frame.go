@@ -25,10 +25,11 @@ const (
 	framePing         frameType = 12
 	framePacked       frameType = 13
 	frameHole         frameType = 14
+	frameDatagrams    frameType = 15
 )
 
 func (t frameType) String() string {
-	names := [...]string{"none", "hello", "manifest", "manifest-end", "decisions", "decisions-end", "data", "end", "receipts", "finish", "done", "error", "ping", "packed", "hole"}
+	names := [...]string{"none", "hello", "manifest", "manifest-end", "decisions", "decisions-end", "data", "end", "receipts", "finish", "done", "error", "ping", "packed", "hole", "datagrams"}
 	if int(t) < len(names) {
 		return names[t]
 	}
@@ -63,6 +64,10 @@ func readFrameHeader(r io.Reader) (frameType, int, error) {
 	if _, err := io.ReadFull(r, h[:]); err != nil {
 		return 0, 0, err
 	}
+	return parseFrameHeader(h)
+}
+
+func parseFrameHeader(h [frameHeader]byte) (frameType, int, error) {
 	t, n := frameType(h[0]), binary.BigEndian.Uint32(h[1:])
 	limit := uint32(maxControl)
 	if t == frameData || t == framePacked {
@@ -71,7 +76,7 @@ func readFrameHeader(r io.Reader) (frameType, int, error) {
 	if n > limit {
 		return 0, 0, protocolErrorf("a %v frame of %d bytes (at most %d are allowed)", t, n, limit)
 	}
-	if t < frameHello || t > frameHole {
+	if t < frameHello || t > frameDatagrams {
 		return 0, 0, protocolErrorf("%v", t)
 	}
 	return t, int(n), nil

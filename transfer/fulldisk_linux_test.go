@@ -86,6 +86,8 @@ func TestSoakFullDisk(t *testing.T) {
 			sameTree(t, want, describe(t, dst))
 		case o.sendErr == nil || o.getErr == nil:
 			t.Fatalf("%d: the ends disagree: send: %v; receive: %v", i, o.sendErr, o.getErr)
+		case strings.Contains(o.getErr.Error(), "has room for") && strings.Contains(o.sendErr.Error(), "has room for"):
+			fulls++ // content may come before the list's end, which has room looked for again
 		case !strings.Contains(o.sendErr.Error(), full) || !strings.Contains(o.getErr.Error(), full):
 			t.Errorf("%d: neither end should hide that the disk is full: send: %v; receive: %v", i, o.sendErr, o.getErr)
 		default:

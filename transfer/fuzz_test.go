@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wherry-net/wherry/transfer/internal/preface"
 	"github.com/wherry-net/wherry/transfer/treehash"
 )
 
@@ -250,7 +251,7 @@ func FuzzReceipts(f *testing.F) {
 }
 
 func FuzzError(f *testing.F) {
-	for _, err := range []error{ErrInterrupted, ErrDeclined, &RefusedError{"no room"}, &EntryError{"../x", "bad"},
+	for _, err := range []error{ErrInterrupted, ErrDeclined, &RefusedError{Reason: "no room"}, &EntryError{"../x", "bad"},
 		&VerifyError{"a\x1b[2Jb"}, &IncompleteError{1, "x: \u202e"}, protocolErrorf("what"), io.EOF} {
 		f.Add(encodeError(err))
 	}
@@ -288,7 +289,7 @@ func FuzzJournal(f *testing.F) {
 		if size < 0 || size > maxSize {
 			return
 		}
-		have, err := readJournal(bytes.NewReader(b), bytes.NewReader(part), size)
+		have, err := readJournal(t.Context(), bytes.NewReader(b), bytes.NewReader(part), size)
 		if err != nil {
 			return
 		}
@@ -335,8 +336,8 @@ func FuzzReceive(f *testing.F) {
 		w.data(0, 0, []byte("hello")).end(fileEnd{Size: 5, Sent: 5, Digest: treehash.Sum([]byte("hello"))})
 		f.Add(w.frame(frameFinish, nil).bytes())
 	}
-	f.Add([]byte(preamble + "E\x01"))
-	f.Add([]byte{tlsHandshake, 3, 1, 0, 5})
+	f.Add([]byte(preface.Magic + "E\x01"))
+	f.Add([]byte{0x16, 3, 1, 0, 5})
 	one := newWire().list(Entry{Path: "a", Kind: File, Mode: 0o644, Size: 5})
 	one.data(0, 0, []byte("hello")).end(fileEnd{Size: 5, Sent: 5, Digest: treehash.Sum([]byte("hello"))})
 	f.Add(one.frame(frameFinish, nil).bytes())

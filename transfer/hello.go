@@ -9,22 +9,6 @@ const (
 	maxVersion = 1
 )
 
-// preamble opens every connection, in both directions. Its last byte is
-// preambleHello, and frames follow; or preambleRefusal, and a reason byte
-// follows and then nothing. It is the same eight bytes in every version, so that
-// even an end that expects encryption can tell what it met.
-const (
-	preamble        = "WHERRY/1"
-	preambleHello   = 'H'
-	preambleRefusal = 'E'
-)
-
-// Reasons in a refusal.
-const (
-	refusalNeedsCode  = 1 // this end expects a code, the other is plain
-	refusalNeedsPlain = 2 // this end is plain, the other expects a code
-)
-
 type role byte
 
 const (
@@ -56,6 +40,12 @@ const (
 	// featureHoles: the manifest may tell of sparse files, and hole frames stand
 	// for their holes.
 	featureHoles
+	// featureLimit: the finish and done frames tell what limited the transfer.
+	featureLimit
+	// featureStream: this connection is a further one of a transfer.
+	featureStream
+	// featureDatagrams: content goes as datagrams beside the stream.
+	featureDatagrams
 )
 
 // A sessionID names a transfer across its connections.
@@ -67,6 +57,10 @@ type hello struct {
 	Role     role
 	Features features
 	Session  sessionID // chosen by the sender; zero from a receiver
+
+	extended bool        // what follows is there
+	Streams  int         // connections that this end wants; 0 leaves it to the other
+	Token    streamToken // what a stream must show; zero: none may be opened
 }
 
 func (h hello) encode() []byte {
@@ -74,7 +68,11 @@ func (h hello) encode() []byte {
 	for s := 56; s >= 0; s -= 8 {
 		b = append(b, byte(h.Features>>s))
 	}
-	return append(b, h.Session[:]...)
+	b = append(b, h.Session[:]...)
+	if !h.extended {
+		return b
+	}
+	return append(append(b, byte(h.Streams)), h.Token[:]...)
 }
 
 // decodeHello accepts bytes after the fields it knows: later versions may add
@@ -84,6 +82,10 @@ func decodeHello(p []byte) (hello, error) {
 	h := hello{Min: uint64(d.byte()), Max: uint64(d.byte()), Role: role(d.byte())}
 	h.Features = features(d.uint64())
 	copy(h.Session[:], d.fixed(len(h.Session)))
+	if h.extended = len(d.b) > len(h.Token); h.extended {
+		h.Streams = int(d.byte())
+		copy(h.Token[:], d.fixed(len(h.Token)))
+	}
 	if d.err != nil {
 		return hello{}, d.err
 	}
@@ -91,6 +93,17 @@ func decodeHello(p []byte) (hello, error) {
 		return hello{}, protocolErrorf("hello with the role %d", h.Role)
 	}
 	return h, nil
+}
+
+// suits tells why these two cannot have a transfer.
+func (h hello) suits(theirs hello) error {
+	if _, err := agree(h, theirs); err != nil {
+		return err
+	}
+	if theirs.Role == h.Role {
+		return &RefusedError{Reason: fmt.Sprintf("both ends are the %v", h.Role)}
+	}
+	return nil
 }
 
 // agree is the version that both ends speak.

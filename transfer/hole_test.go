@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/wherry-net/wherry/transfer/internal/preface"
 	"github.com/wherry-net/wherry/transfer/treehash"
 )
 
@@ -193,7 +194,7 @@ func TestHostileHoles(t *testing.T) {
 			v := newVictim(t)
 			w := newWire()
 			h := hello{Min: minVersion, Max: maxVersion, Role: roleSender, Features: featureRanges | featureHoles}
-			w.b = appendFrame([]byte(preamble+string(rune(preambleHello))), frameHello, h.encode())
+			w.b = appendFrame([]byte(preface.Magic+string(rune(preface.Hello))), frameHello, h.encode())
 			v.asked(t, w.list(c.e), c.then, ReceiveOptions{}, func(t testing.TB, err error) {
 				c.want(t, err)
 				if _, statErr := os.Stat(v.dir + "/a"); err != nil && statErr == nil && name != "more than the end tells" {

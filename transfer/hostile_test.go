@@ -20,6 +20,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/wherry-net/wherry/transfer/internal/preface"
 	"github.com/wherry-net/wherry/transfer/treehash"
 )
 
@@ -32,7 +33,7 @@ type wire struct{ b []byte }
 
 func newWire() *wire {
 	h := hello{Min: minVersion, Max: maxVersion, Role: roleSender, Features: featureRanges}
-	return &wire{appendFrame([]byte(preamble+string(rune(preambleHello))), frameHello, h.encode())}
+	return &wire{appendFrame([]byte(preface.Magic+string(rune(preface.Hello))), frameHello, h.encode())}
 }
 
 func (w *wire) bytes() []byte { return w.b }
@@ -165,7 +166,7 @@ func (v *victim) attack(t testing.TB, w *wire, o ReceiveOptions) (err, told erro
 
 // listen reads what an end says, and returns its error frame.
 func listen(r io.Reader) error {
-	if _, err := io.CopyN(io.Discard, r, int64(len(preamble)+1)); err != nil {
+	if _, err := io.CopyN(io.Discard, r, int64(len(preface.Magic)+1)); err != nil {
 		return nil
 	}
 	for {
@@ -300,7 +301,7 @@ func TestHostileSender(t *testing.T) {
 		"a ping with a payload":         {newWire().frame(framePing, hello5), protocol, ReceiveOptions{}},
 		"an unknown frame":              {newWire().frame(99, hello5), protocol, ReceiveOptions{}},
 		"garbage":                       {&wire{[]byte("GET / HTTP/1.1\r\nHost: \x1b[31m\r\n\r\n")}, protocol, ReceiveOptions{}},
-		"an opening without a hello":    {&wire{appendFrame([]byte(preamble+"H"), frameManifest, nil)}, protocol, ReceiveOptions{}},
+		"an opening without a hello":    {&wire{appendFrame([]byte(preface.Magic+"H"), frameManifest, nil)}, protocol, ReceiveOptions{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err, _ := newVictim(t).attack(t, c.w, c.o)
@@ -359,7 +360,7 @@ func (v *victim) asked(t testing.TB, list, then *wire, o ReceiveOptions, want fu
 	go func() {
 		defer theirs.Close()
 		_, _ = theirs.Write(list.bytes())
-		_, _ = io.CopyN(io.Discard, theirs, int64(len(preamble)+1))
+		_, _ = io.CopyN(io.Discard, theirs, int64(len(preface.Magic)+1))
 		for {
 			typ, n, err := readFrameHeader(theirs)
 			if err != nil {
@@ -646,8 +647,8 @@ func sendTo(t testing.TB, dir string, then func(net.Conn)) error {
 	go func() {
 		defer theirs.Close()
 		h := hello{Min: minVersion, Max: maxVersion, Role: roleReceiver, Features: featureRanges}
-		_, _ = theirs.Write(appendFrame([]byte(preamble+"H"), frameHello, h.encode()))
-		_, _ = io.CopyN(io.Discard, theirs, int64(len(preamble)+1))
+		_, _ = theirs.Write(appendFrame([]byte(preface.Magic+"H"), frameHello, h.encode()))
+		_, _ = io.CopyN(io.Discard, theirs, int64(len(preface.Magic)+1))
 		for typ := frameHello; typ != frameManifestEnd; {
 			var n int
 			var err error
@@ -679,8 +680,8 @@ func TestHostileSlowness(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(t.TempDir(), "a")
 	write(t, file, pattern(3<<20), 0o644, old)
-	open := newWire().bytes()
-	answer := appendFrame([]byte(preamble+"H"), frameHello, hello{Min: 1, Max: 1, Role: roleReceiver}.encode())
+	open := appendFrame([]byte(preface.Magic+"H"), frameHello, hello{extended: true}.encode())
+	answer := appendFrame([]byte(preface.Magic+"H"), frameHello, hello{Min: 1, Max: 1, Role: roleReceiver}.encode())
 	ping := appendFrame(nil, framePing, nil)
 	ask := appendFrame(appendFrame(nil, frameDecisions, decision{Verb: verbSend, First: 0, Count: 1}.append(nil)), frameDecisionsEnd, nil)
 	for name, c := range map[string]struct {
@@ -700,7 +701,7 @@ func TestHostileSlowness(t *testing.T) {
 		}, greeting + time.Second, ErrPeerSilent},
 		"pings instead of its hello": {func(p net.Conn) {
 			go func() { _, _ = io.Copy(io.Discard, p) }()
-			_, _ = p.Write([]byte(preamble + "H"))
+			_, _ = p.Write([]byte(preface.Magic + "H"))
 			for {
 				if _, err := p.Write(ping); err != nil {
 					return
@@ -718,7 +719,7 @@ func TestHostileSlowness(t *testing.T) {
 		}, DefaultTimeout + time.Second, ErrPeerSilent},
 		"stops reading, and lives on": {func(p net.Conn) {
 			go func() { _, _ = p.Write(answer) }()
-			_, _ = io.CopyN(io.Discard, p, int64(len(preamble)+1))
+			_, _ = io.CopyN(io.Discard, p, int64(len(preface.Magic)+1))
 			for typ := frameHello; typ != frameManifestEnd; {
 				var n int
 				typ, n, _ = readFrameHeader(p)
@@ -786,6 +787,51 @@ func TestHostileSlowness(t *testing.T) {
 			synctest.Wait()
 		})
 	})
+}
+
+// A sender that lives and does nothing gives its place back. Time is simulated.
+func TestHostileIdler(t *testing.T) {
+	const idle = time.Minute
+	a := Entry{Path: "a", Kind: File, Mode: 0o644, Size: 5}
+	for name, c := range map[string]struct {
+		say    []byte
+		within time.Duration
+	}{
+		"after its hello":             {newWire().bytes(), idle},
+		"in the midst of its list":    {newWire().entries(a).bytes(), idlePatience * idle},
+		"after the list of nothing":   {newWire().list().bytes(), idle},
+		"when it is asked for a file": {newWire().list(a).bytes(), idlePatience * idle},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				root, err := os.OpenRoot(t.TempDir())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer root.Close()
+				ours, theirs := net.Pipe()
+				go func() { _, _ = io.Copy(io.Discard, theirs) }()
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					for p := c.say; ; p = appendFrame(nil, framePing, nil) {
+						if _, err := theirs.Write(p); err != nil {
+							return
+						}
+						time.Sleep(time.Second)
+					}
+				}()
+				start := time.Now()
+				_, err = Receive(t.Context(), ours, ReceiveOptions{Dir: root, Idle: idle})
+				if d := time.Since(start); !errors.Is(err, ErrIdle) || d < c.within || d > c.within+idle {
+					t.Errorf("%v after %v", err, d)
+				}
+				theirs.Close()
+				<-done
+				synctest.Wait()
+			})
+		})
+	}
 }
 
 // What a hostile run left in the target is not read as instructions by the next:

@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"sync"
+	"time"
 
 	"github.com/wherry-net/wherry/transfer/treehash"
 )
@@ -26,6 +27,12 @@ type incoming struct {
 	busy     int                   // pieces being written
 	end      *fileEnd
 	failed   string // why it cannot be written; the rest of its pieces is dropped
+
+	lossy   bool // its content comes as datagrams
+	here    ranges
+	latest  time.Time // of its datagrams
+	endedAt time.Time
+	settled bool
 }
 
 // A target takes a file's content.
@@ -57,6 +64,8 @@ func (in *incoming) piece(p piece, content []byte, maxSize int64) (complete bool
 	switch {
 	case in.comparing:
 		err = protocolErrorf("content of a file that was only to be compared")
+	case in.lossy:
+		err = protocolErrorf("content on the stream, where datagrams were to carry it")
 	case p.offset%treehash.GroupSize != 0:
 		err = protocolErrorf("a piece that does not begin where a hash group does")
 	case in.came.overlaps(run):
@@ -151,13 +160,13 @@ func (in *incoming) ended(end fileEnd) (complete bool, err error) {
 	case in.e.Size >= 0 && end.Size > in.e.Size:
 		return false, &EntryError{in.e.Path, "it ended longer than was announced"}
 	}
-	in.end = &end
+	in.end, in.endedAt = &end, time.Now()
 	return in.complete(), nil
 }
 
 // complete reports that nothing more will come; in.mu is held.
 func (in *incoming) complete() bool {
-	return in.end != nil && in.busy == 0 && in.received >= in.end.Sent
+	return in.end != nil && !in.lossy && in.busy == 0 && in.received >= in.end.Sent
 }
 
 // size is the file's length after its end has come.

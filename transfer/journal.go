@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
@@ -73,12 +74,12 @@ func createJournal(dir *os.Root, name string, part *os.File, size int64) (*journ
 
 // openJournal reads a journal and returns the groups of a file of size bytes that
 // part really has. A journal that is damaged is used as far as it is whole.
-func openJournal(dir *os.Root, name string, part *os.File, size int64) (*journal, map[int64]treehash.CV) {
+func openJournal(ctx context.Context, dir *os.Root, name string, part *os.File, size int64) (*journal, map[int64]treehash.CV) {
 	f, err := openRegular(dir, name, os.O_RDWR)
 	if err != nil {
 		return nil, nil
 	}
-	have, err := readJournal(f, part, size)
+	have, err := readJournal(ctx, f, part, size)
 	if err != nil || len(have) == 0 {
 		f.Close()
 		return nil, nil
@@ -106,7 +107,7 @@ func openJournal(dir *os.Root, name string, part *os.File, size int64) (*journal
 }
 
 // readJournal checks every record against the content that it is about.
-func readJournal(r io.Reader, part io.ReaderAt, size int64) (map[int64]treehash.CV, error) {
+func readJournal(ctx context.Context, r io.Reader, part io.ReaderAt, size int64) (map[int64]treehash.CV, error) {
 	var h [journalHeader]byte
 	if _, err := io.ReadFull(r, h[:]); err != nil {
 		return nil, err
@@ -118,6 +119,9 @@ func readJournal(r io.Reader, part io.ReaderAt, size int64) (map[int64]treehash.
 	have := map[int64]treehash.CV{}
 	buf := make([]byte, treehash.GroupSize)
 	for n := int64(0); n <= treehash.Groups(size)+int64(journalEvery); n++ {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		var raw [recordSize]byte
 		if _, err := io.ReadFull(r, raw[:]); err != nil {
 			break

@@ -2,7 +2,6 @@ package transfer
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/wherry-net/wherry/transfer/internal/preface"
 )
 
 // DefaultTimeout is how long a connection may be silent. The other end sends at
@@ -30,6 +31,7 @@ type link struct {
 	wmu       sync.Mutex
 	lastWrite atomic.Int64 // UnixNano; what the pinger looks at
 	closing   atomic.Bool  // goodbye has begun: only moments are left
+	finished  atomic.Bool  // of a stream: that it ends is no loss
 	bye       sync.Once
 }
 
@@ -234,35 +236,12 @@ const greeting = 10 * time.Second
 func (l *link) open(ours hello) (theirs hello, err error) {
 	l.greetBy = time.Now().Add(greeting)
 	defer func() { l.greetBy = time.Time{} }()
-	out := append([]byte(preamble), preambleHello)
+	out := append([]byte(preface.Magic), preface.Hello)
 	if err := l.write(appendFrame(out, frameHello, ours.encode())); err != nil {
 		return hello{}, err
 	}
-	var first [len(preamble) + 1]byte
-	if err := l.read(first[:1]); err != nil {
+	if err := l.preface(); err != nil {
 		return hello{}, err
-	}
-	if first[0] == tlsHandshake {
-		// The peer opened TLS: tell it, in the clear, that this end is plain.
-		_ = l.write(refusal(refusalNeedsPlain))
-		return hello{}, fmt.Errorf("%w: the peer %v expects a code, this end was started with --plain", ErrPlainMismatch, l.conn.RemoteAddr())
-	}
-	if err := l.read(first[1:]); err != nil {
-		return hello{}, err
-	}
-	if !bytes.Equal(first[:len(preamble)], []byte(preamble)) {
-		return hello{}, protocolErrorf("it does not speak wherry's protocol")
-	}
-	switch first[len(preamble)] {
-	case preambleHello:
-	case preambleRefusal:
-		var reason [1]byte
-		if err := l.read(reason[:]); err != nil {
-			return hello{}, err
-		}
-		return hello{}, refusalError(reason[0], l.conn.RemoteAddr())
-	default:
-		return hello{}, protocolErrorf("an unknown opening")
 	}
 	t, n, err := l.next()
 	if err != nil {
@@ -278,29 +257,43 @@ func (l *link) open(ours hello) (theirs hello, err error) {
 	if theirs, err = decodeHello(p); err != nil {
 		return hello{}, err
 	}
-	if _, err := agree(ours, theirs); err != nil {
-		return hello{}, err
-	}
-	if theirs.Role == ours.Role {
-		return hello{}, &RefusedError{Reason: fmt.Sprintf("both ends are the %v", ours.Role)}
-	}
-	return theirs, nil
+	return theirs, ours.suits(theirs)
 }
 
-// tlsHandshake is the first byte of a TLS client's first record (RFC 8446,
-// section 5.1).
-const tlsHandshake = 0x16
-
-func refusal(reason byte) []byte {
-	return append([]byte(preamble), preambleRefusal, reason)
-}
-
-func refusalError(reason byte, addr net.Addr) error {
-	switch reason {
-	case refusalNeedsCode:
-		return fmt.Errorf("%w: the peer %v expects a code, this end was started with --plain", ErrPlainMismatch, addr)
-	case refusalNeedsPlain:
-		return fmt.Errorf("%w: the peer %v was started with --plain, this end expects a code", ErrPlainMismatch, addr)
+// preface reads the first bytes of a peer, and what it refuses or speaks instead.
+func (l *link) preface() error {
+	var first [len(preface.Magic) + 1]byte
+	addr := l.conn.RemoteAddr()
+	for n := 0; n < len(first); n++ {
+		if err := l.read(first[n : n+1]); err != nil {
+			return err
+		}
+		switch kind, more := preface.Classify(first[:n+1]); {
+		case more, kind == preface.Plain:
+		case kind == preface.TLS:
+			// The peer opened TLS: tell it, in the clear, that this end is plain.
+			_ = l.write(preface.AppendRefusal(nil, preface.AmPlain))
+			return fmt.Errorf("%w: the peer %v expects a code, this end is plain", ErrPlainMismatch, addr)
+		default:
+			return protocolErrorf("it does not speak wherry's protocol")
+		}
 	}
-	return protocolErrorf("a refusal with the reason %d", reason)
+	switch first[len(preface.Magic)] {
+	case preface.Hello:
+		return nil
+	case preface.Refusal:
+	default:
+		return protocolErrorf("an unknown opening")
+	}
+	var reason [1]byte
+	if err := l.read(reason[:]); err != nil {
+		return err
+	}
+	switch preface.Reason(reason[0]) {
+	case preface.WantCode:
+		return fmt.Errorf("%w: the peer %v expects a code, this end is plain", ErrPlainMismatch, addr)
+	case preface.AmPlain:
+		return fmt.Errorf("%w: the peer %v is plain, this end expects a code", ErrPlainMismatch, addr)
+	}
+	return protocolErrorf("a refusal with the reason %d", reason[0])
 }

@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"context"
 	"errors"
 	"io"
 	"iter"
@@ -35,7 +36,7 @@ func (l *pipeLander) close()                                   {}
 func (l *pipeLander) landed(int64, treehash.CV)                {}
 func (l *pipeLander) hole(int64, int64) error                  { return errors.ErrUnsupported }
 func (l *pipeLander) abandon()                                 {}
-func (l *pipeLander) target(*Entry, Overwrite) (target, map[int64]treehash.CV, error) {
+func (l *pipeLander) target(context.Context, *Entry, Overwrite) (target, map[int64]treehash.CV, error) {
 	return l, nil, nil
 }
 

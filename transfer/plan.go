@@ -2,9 +2,9 @@ package transfer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
-	"maps"
 	"time"
 
 	"github.com/wherry-net/wherry/socket/safetext"
@@ -53,7 +53,7 @@ type lander interface {
 	look(e *Entry) (existing, error)
 	// target is where the entry's content will be collected, with the groups
 	// that an earlier run left there.
-	target(e *Entry, o Overwrite) (target, map[int64]treehash.CV, error)
+	target(ctx context.Context, e *Entry, o Overwrite) (target, map[int64]treehash.CV, error)
 	// same brings the mode and time of an equal file up to date.
 	same(e *Entry) error
 	// commit gives finished files their names, durably; failures go into the
@@ -76,6 +76,9 @@ func (r *receiver) planEntries(ctx context.Context) error {
 	)
 	out.link = r.link
 	upTo := 0
+	ctx, cancel := context.WithCancel(ctx)
+	defer r.prepare.wg.Wait()
+	defer cancel()
 	for {
 		select {
 		case p, ok := <-r.plan:
@@ -87,7 +90,7 @@ func (r *receiver) planEntries(ctx context.Context) error {
 			}
 			if p.compared != nil {
 				outstanding--
-				if err := r.compared(ctx, *p.compared, &out); err != nil {
+				if err := r.idle.ours(func() error { return r.compared(ctx, *p.compared, &out) }); err != nil {
 					return err
 				}
 				break
@@ -107,6 +110,12 @@ func (r *receiver) planEntries(ctx context.Context) error {
 			if ctx.Err() != nil {
 				continue
 			}
+		case p := <-r.prepare.ready:
+			r.prepare.n--
+			r.idle.moved()
+			if err := r.ask(p, &out); err != nil {
+				return err
+			}
 		}
 		for ; accepted && next < upTo && r.roomy(); next++ {
 			comparing, err := r.planEntry(ctx, next, &out)
@@ -120,13 +129,17 @@ func (r *receiver) planEntries(ctx context.Context) error {
 		if err := out.flush(); err != nil {
 			return err
 		}
-		if complete && next == upTo && outstanding == 0 && !ended {
+		if complete && next == upTo && outstanding+r.prepare.n == 0 && !ended {
 			ended = true
 			r.mu.Lock()
 			if r.trace.Accepted != nil {
 				r.trace.Accepted(r.asked)
 			}
+			worth := r.asked.Bytes >= streamsFrom
 			r.mu.Unlock()
+			if worth && r.dial != nil {
+				r.dial()
+			}
 			r.agreed.Store(true)
 			if err := r.link.frame(frameDecisionsEnd, nil); err != nil {
 				return err
@@ -143,7 +156,7 @@ const maxPlanned = 8192
 func (r *receiver) roomy() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.files) < maxPlanned
+	return len(r.files)+r.prepare.n < maxPlanned
 }
 
 // makeSureOfRoom refuses a list, as far as it is known, that does not fit.
@@ -167,7 +180,7 @@ func (r *receiver) accept(ctx context.Context, list [treehash.Size]byte, accepte
 		return nil // before the connection was lost
 	}
 	asked := time.Now()
-	err := r.o.Accept(ctx, offer)
+	err := r.idle.ours(func() error { return r.o.Accept(ctx, offer) })
 	r.mu.Lock()
 	r.result.Waited.Peer += time.Since(asked)
 	r.mu.Unlock()
@@ -204,7 +217,7 @@ func (r *receiver) planEntry(ctx context.Context, i int, out *decisions) (compar
 	}
 	switch {
 	case !found.present:
-		return false, r.want(i, e, OverwriteNever, out)
+		return false, r.want(ctx, i, e, OverwriteNever, out)
 	case found.size == e.Size:
 		return true, r.compare(i, e, out)
 	}
@@ -227,28 +240,6 @@ func (r *receiver) finishedBefore(e *Entry) (doneFile, bool) {
 	defer r.mu.Unlock()
 	d, ok := r.memory.done[e.Path]
 	return d, ok
-}
-
-// want asks for an entry's content.
-func (r *receiver) want(i int, e *Entry, o Overwrite, out *decisions) error {
-	t, have, err := r.landing.target(e, o)
-	if err != nil {
-		return err
-	}
-	in := newIncoming(i, e, t)
-	in.had = maps.Clone(have)
-	in.came.more = len(have)
-	for g := range have {
-		in.resumed += min(treehash.GroupSize, e.Size-g*treehash.GroupSize)
-	}
-	r.mu.Lock()
-	r.files[i] = in
-	r.asked.count(e)
-	r.mu.Unlock()
-	if err := out.have(i, have); err != nil {
-		return err
-	}
-	return out.add(decision{Verb: verbSend, First: i, Count: 1})
 }
 
 // compared decides on a file that is here in the same size, now that the
@@ -275,7 +266,7 @@ func (r *receiver) compared(ctx context.Context, end fileEnd, out *decisions) er
 	delete(r.files, end.Entry)
 	r.mu.Unlock()
 	if !found.present || found.size != end.Size {
-		return r.want(end.Entry, in.e, OverwriteNever, out)
+		return r.want(ctx, end.Entry, in.e, OverwriteNever, out)
 	}
 	ours, err := found.digest()
 	if err != nil {
@@ -300,7 +291,7 @@ func (r *receiver) conflict(ctx context.Context, i int, c Conflict, out *decisio
 		o = answer
 	case o == OverwriteAsk && r.o.Conflict != nil:
 		var err error
-		if o, err = r.o.Conflict(ctx, c); err != nil {
+		if err = r.idle.ours(func() (err error) { o, err = r.o.Conflict(ctx, c); return err }); err != nil {
 			return err
 		}
 	}
@@ -310,18 +301,17 @@ func (r *receiver) conflict(ctx context.Context, i int, c Conflict, out *decisio
 	e := r.entry(i)
 	switch o {
 	case OverwriteRename, OverwriteAlways, OverwriteResume:
-		return r.want(i, e, o, out)
+		return r.want(ctx, i, e, o, out)
 	case OverwriteNever:
 		r.mu.Lock()
 		r.result.Kept++
 		if r.trace.Warning != nil && !answered {
-			r.trace.Warning(e.Path, "kept what was there")
+			r.trace.Warning(e.Path, errors.New("kept what was there"))
 		}
 		r.mu.Unlock()
 		return out.add(decision{Verb: verbSkip, First: i, Count: 1})
 	}
-	return r.report([]finished{{in: newIncoming(i, e, nil), status: statusRefused,
-		text: "another file of that name is there (--overwrite says what to do)"}})
+	return r.report([]finished{{in: newIncoming(i, e, nil), status: statusRefused, text: ErrExists.Error()}})
 }
 
 // decisions collects decisions into frames.

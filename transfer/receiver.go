@@ -40,8 +40,15 @@ type ReceiveOptions struct {
 	// NoSync leaves it to the system when bytes reach the disk: faster, and a
 	// receipt then does not survive a power cut.
 	NoSync bool
+	// Streams is how many TCP connections may carry content at once; see
+	// [SendOptions].Streams.
+	Streams int
 	// Timeout is how long the peer may be silent; DefaultTimeout if zero.
 	Timeout time.Duration
+	// Idle bounds how long a peer may live and do nothing, so that it does not
+	// hold a place that others wait for; 50 times as long while it owes content,
+	// which may take hashing, or come from a pipe. Zero means no bound.
+	Idle time.Duration
 	// Redial makes another connection to the same sender when one is lost; an
 	// end that dialed sets it. Without Redial and Sessions a lost connection ends
 	// the transfer.
@@ -50,6 +57,16 @@ type ReceiveOptions struct {
 	// through Join, or by a call of Receive with the same Sessions, which then
 	// returns ErrContinued.
 	Sessions *Sessions
+	// Datagrams, if not nil, are what the sender's content comes in, and the
+	// connection ends the transfer when it is lost: Redial and Sessions are not
+	// used.
+	Datagrams Datagrams
+	// AllowMissing delivers files under their final names even if datagrams of
+	// them were lost, with zeros in the holes, and without error.
+	AllowMissing bool
+	// Limiter is asked when all has landed what limited the transfer; sender is
+	// what the sender thinks, and may be empty. The sender is told the result.
+	Limiter func(w Waited, sender string) string
 	// Trace is told what happens; it may be nil.
 	Trace *Trace
 
@@ -70,22 +87,42 @@ func Receive(ctx context.Context, conn net.Conn, o ReceiveOptions) (Result, erro
 	if o.Trace == nil {
 		o.Trace = &Trace{}
 	}
-	ours := hello{Min: minVersion, Max: maxVersion, Role: roleReceiver, Features: featureRanges | featurePacked}
+	ours := hello{Min: minVersion, Max: maxVersion, Role: roleReceiver, Features: featureRanges | featurePacked | featureLimit}
 	if o.Output != nil {
 		ours.Features |= featureSequential
 	} else {
 		ours.Features |= featureHoles
+	}
+	ours.extended, ours.Streams = true, min(o.Streams, MaxStreams)
+	if o.Datagrams != nil && o.Output != nil {
+		conn.Close()
+		return Result{}, errors.New("receive: content that comes as datagrams cannot go to a stream")
+	}
+	if o.Datagrams != nil {
+		ours.Features = ours.Features&^(featurePacked|featureHoles) | featureDatagrams
+		o.Redial, o.Sessions, ours.Streams = nil, nil, 1
 	}
 	a := newAttempts(ours, o.Timeout, o.Redial, o.Sessions)
 	now, err := a.open(ctx, conn)
 	if err != nil {
 		return Result{}, err
 	}
+	if now.theirs.Features&featureStream != 0 {
+		if err := o.Sessions.adopt(now); err != nil {
+			return Result{}, err
+		}
+		return Result{}, ErrContinued
+	}
 	if o.Sessions != nil {
 		if o.Sessions.take(now.theirs.Session, a, now) {
 			return Result{}, ErrContinued
 		}
 		defer o.Sessions.drop(a)
+	}
+	if o.Datagrams != nil && now.theirs.Features&featureDatagrams == 0 {
+		err := protocolErrorf("it sends no datagrams")
+		now.link.goodbye(err)
+		return Result{}, err
 	}
 	start := time.Now()
 	if o.Trace.Connected != nil {
@@ -94,10 +131,10 @@ func Receive(ctx context.Context, conn net.Conn, o ReceiveOptions) (Result, erro
 	memory := newReceiveMemory(a.possible())
 	var earlier Result
 	for {
-		r := &receiver{o: o, link: now.link, trace: o.Trace, memory: memory, attempts: a, files: map[int]*incoming{}}
+		r := &receiver{o: o, limits: now.theirs.Features&featureLimit != 0, link: now.link, trace: o.Trace, memory: memory, attempts: a, files: map[int]*incoming{}}
 		r.resumed = a.hello().Session == now.theirs.Session
 		a.setSession(now.theirs.Session)
-		err := r.run(ctx)
+		err := r.run(ctx, now)
 		progress := r.result.Moved > 0 || r.result.Files > 0
 		r.result.carry(earlier)
 		if lost(err) && ctx.Err() == nil && a.possible() {
@@ -123,11 +160,11 @@ func Receive(ctx context.Context, conn net.Conn, o ReceiveOptions) (Result, erro
 
 // A receiver is one transfer:
 //
-//	peer ──manifest──▶ planner ──decisions──▶ peer ──data, ends──▶ reader ──▶ landers ──▶ committer ──receipts──▶ peer
+//	peer ──manifest──▶ planner ──decisions──▶ peer ──data, ends──▶ landers ──▶ committer ──receipts──▶ peer
 //
-// The reader never waits for a person or for one file's disk: it checks frames
-// and hands them on. Landers hash and write pieces; the committer makes batches
-// of finished files durable, renames them and reports.
+// Landers take turns at reading the connection ([intake]), and hash and write
+// what they have read; the committer makes batches of finished files durable,
+// renames them and reports.
 type receiver struct {
 	o       ReceiveOptions
 	link    *link
@@ -137,17 +174,25 @@ type receiver struct {
 
 	memory   *receiveMemory
 	attempts *attempts
+	limits   bool      // the sender takes part in telling what limited the transfer
+	theirs   string    // what it said
 	resumed  bool      // the sender has listed its files before
 	listing  hash.Hash // of the manifest
 
-	free   chan []byte   // buffers for content: what bounds the memory
-	pieces chan pieces   // reader to landers
 	commit chan finished // landers to committer
 	agreed atomic.Bool   // every entry has been decided on, and the sender is being told
-	plan   chan planned  // reader to planner
+	plan   chan planned  // landers to planner
 	room   chan struct{} // committer to planner: files were finished
 
-	unpacker *unpacker // the reader's; nil until something comes packed
+	idle    idler
+	prepare *preparer
+
+	fleet    fleet         // connections besides link
+	most     int           // how many there may be
+	finished chan struct{} // one for each that was read to its end
+	dial     func()        // opens them; nil if this end does not
+
+	lossy *datagramReceiver // nil: content comes on the stream
 
 	mu      sync.Mutex // guards what follows, and keeps calls of trace apart
 	entries entryList
@@ -156,21 +201,9 @@ type receiver struct {
 	asked   Totals
 	result  Result
 	failure string
+	hole    string       // the first file with holes
 	damaged *VerifyError // the first file that arrived with another digest
 	start   time.Time
-}
-
-// pieces is a buffer of content with what it is.
-type pieces struct {
-	buf   []byte
-	items []item
-}
-
-// An item is a piece with its content, or a file's end.
-type item struct {
-	piece
-	content []byte
-	end     *fileEnd
 }
 
 // planned is what the planner works on: entries up to a number, and whether the
@@ -182,7 +215,7 @@ type planned struct {
 	compared *fileEnd
 }
 
-func (r *receiver) run(ctx context.Context) error {
+func (r *receiver) run(ctx context.Context, first opened) error {
 	defer r.link.conn.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -197,15 +230,10 @@ func (r *receiver) run(ctx context.Context) error {
 	r.start = time.Now()
 	r.listing = blake3.New(treehash.Size, nil)
 	r.result.Peer = r.link.conn.RemoteAddr().String()
-	buffers := workers + 4
-	r.free = make(chan []byte, buffers)
-	for range buffers {
-		r.free <- make([]byte, 0, treehash.GroupSize)
-	}
-	r.pieces = make(chan pieces, buffers)
 	r.commit = make(chan finished, maxCommit)
 	r.plan = make(chan planned, 64)
 	r.room = make(chan struct{}, 1)
+	r.prepare = newPreparer()
 	if r.o.Output != nil {
 		r.landing = &pipeLander{w: r.o.Output, done: ctx.Done()}
 	} else {
@@ -215,6 +243,9 @@ func (r *receiver) run(ctx context.Context) error {
 		r.landing = r.o.wrap(r.landing)
 	}
 	defer r.landing.close()
+	if r.o.Datagrams != nil {
+		r.lossy = newDatagramReceiver(r, r.o.Datagrams)
+	}
 
 	var wg, landers sync.WaitGroup
 	task := func(wg *sync.WaitGroup, f func() error) {
@@ -226,30 +257,70 @@ func (r *receiver) run(ctx context.Context) error {
 	}
 	wg.Go(func() { r.link.keepAlive(ctx) })
 	wg.Go(func() { r.attempts.watch(ctx, cancel) })
+	r.idle.limit = r.o.Idle
+	r.idle.moved()
+	wg.Go(func() { r.idle.watch(ctx, r.owed, cancel) })
 	task(&wg, func() error { return r.planEntries(ctx) })
+	in := newIntake(r.link)
+	in.manifest = newManifest(runtime.GOOS, r.landing.caseRule())
+	dial := 0
+	dial, r.most = r.attempts.begin(first)
+	defer r.attempts.end()
+	r.finished = make(chan struct{}, MaxStreams)
+	streaming, endStreams := context.WithCancel(ctx)
+	defer endStreams()
+	if dial > 0 {
+		r.dial = func() { wg.Go(func() { r.attempts.dialStreams(streaming, first, dial) }) }
+	}
+	wg.Go(func() { r.join(streaming, cancel) })
 	for range workers {
-		task(&landers, func() error { return r.land(ctx) })
+		task(&landers, func() error { return r.take(ctx, in) })
+	}
+	if r.lossy != nil {
+		task(&wg, func() error { return r.lossy.run(ctx) })
+		task(&wg, func() error { return r.lossy.settle(ctx) })
 	}
 	committed := make(chan struct{})
 	task(&wg, func() error { defer close(committed); return r.commitFiles(ctx) })
 
-	err := r.read(ctx)
-	close(r.pieces)
-	close(r.plan)
 	landers.Wait()
+	if r.lossy != nil {
+		if in.err != nil {
+			cancel(in.err)
+		}
+		r.lossy.drain(ctx)
+	}
+	err := in.err
+	if err == nil {
+		err = r.awaitStreams(ctx, in.streams)
+	}
+	said := false // that all is done: nothing that happens now makes it less true
+	why := func(err error) error {
+		if cause := reason(ctx); cause != nil && !said && (err == nil || lost(err) || errors.Is(err, context.Canceled)) {
+			return cause
+		}
+		return err
+	}
+	closing := sync.OnceFunc(func() {
+		if r.trace.Closing != nil {
+			r.trace.Closing()
+		}
+	})
+	if err = why(err); err != nil && r.fleet.count() > 0 {
+		// The sender has to know before it finds the streams closed.
+		closing()
+		r.link.goodbye(err)
+	}
+	r.endStreams(endStreams)
+	close(r.plan)
 	close(r.commit)
 	<-committed
-	said := false // that all is done: nothing that happens now makes it less true
 	if err == nil && ctx.Err() == nil {
-		err = r.finish()
+		err = r.idle.ours(r.finish)
 		said = err == nil
 	}
-	if cause := reason(ctx); cause != nil && !said && (err == nil || lost(err) || errors.Is(err, context.Canceled)) {
-		err = cause
-	}
-	if r.trace.Closing != nil {
-		r.trace.Closing()
-	}
+	err = why(err)
+	closing()
 	r.link.goodbye(err)
 	cancel(err)
 	wg.Wait()
@@ -257,23 +328,7 @@ func (r *receiver) run(ctx context.Context) error {
 	return err
 }
 
-// land hashes and writes pieces.
-func (r *receiver) land(ctx context.Context) error {
-	for p := range r.pieces {
-		if ctx.Err() == nil {
-			for _, it := range p.items {
-				if err := r.landItem(it); err != nil {
-					return err
-				}
-			}
-		}
-		if p.buf != nil && ctx.Err() == nil { // else a blocked write may still hold it
-			r.free <- p.buf[:0]
-		}
-	}
-	return nil
-}
-
+// landItem hashes and writes a piece, or takes a file's end.
 func (r *receiver) landItem(it item) error {
 	in, err := r.incoming(it.entry)
 	if err != nil {
@@ -282,6 +337,9 @@ func (r *receiver) landItem(it item) error {
 	var complete bool
 	if it.end != nil {
 		complete, err = in.ended(*it.end)
+		if err == nil && in.lossy {
+			r.lossy.ended(in)
+		}
 	} else {
 		r.moved(in, it.piece)
 		complete, err = in.piece(it.piece, it.content, r.o.MaxSize)
@@ -315,6 +373,9 @@ type finished struct {
 	status byte
 	digest treehash.Digest
 	text   string
+
+	holes   []Range // of a file that came as datagrams
+	deliver bool    // with holes, under its final name
 }
 
 // maxCommit is how many finished files are made durable together: each holds a
@@ -409,13 +470,29 @@ func (r *receiver) count(f finished) {
 		f.text = (&VerifyError{e.Path}).Error()
 	case statusRefused:
 		r.result.Refused++
+	case statusHoles:
+		r.result.Holes++
+		if r.hole == "" {
+			r.hole = quoteMissing(e, f.text)
+		}
+		for _, h := range f.holes {
+			r.result.Missing += h.End - h.Start
+		}
+		if r.trace.Warning != nil {
+			r.trace.Warning(e.Path, errors.New(f.text))
+		}
+		return
 	}
 	r.result.Failed++
 	if r.failure == "" {
 		r.failure = describeFailure(e, f.text)
 	}
 	if r.trace.Warning != nil {
-		r.trace.Warning(e.Path, f.text)
+		why := errors.New(f.text)
+		if f.status == statusRefused {
+			why = ErrExists
+		}
+		r.trace.Warning(e.Path, why)
 	}
 }
 
@@ -431,19 +508,37 @@ func (r *receiver) finish() error {
 	if err := r.landing.finish(entries, r.o.Overwrite); err != nil {
 		return err
 	}
-	if err := r.link.frame(frameDone, nil); err != nil {
+	if r.lossy != nil {
+		if err := r.link.frame(frameDatagrams, encodeCount(r.lossy.came)); err != nil {
+			return err
+		}
+	}
+	if r.o.Limiter != nil {
+		r.result.Limiter = r.o.Limiter(r.result.Waited, r.theirs)
+	}
+	if err := r.link.frame(frameDone, limitPayload(r.limits, r.result.Limiter)); err != nil {
 		return err
 	}
 	if r.damaged != nil {
 		return r.damaged
 	}
 	if r.result.Refused > 0 {
-		return &RefusedError{Reason: r.failure}
+		return &RefusedError{Reason: r.failure, Err: ErrExists}
 	}
 	if r.result.Failed > 0 {
 		return &IncompleteError{Failed: r.result.Failed, First: r.failure}
 	}
+	if r.result.Holes > 0 && !r.o.AllowMissing {
+		return &MissingError{Files: r.result.Holes, First: r.hole}
+	}
 	return nil
+}
+
+// owed reports whether files were asked for that have not come.
+func (r *receiver) owed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.files) > 0
 }
 
 // abandon closes what an interrupted transfer left open.

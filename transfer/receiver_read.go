@@ -4,29 +4,177 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"runtime"
 	"time"
 
 	"github.com/wherry-net/wherry/transfer/treehash"
 )
 
-// read takes frames off the connection until the sender has finished.
-func (r *receiver) read(ctx context.Context) error {
-	m := newManifest(runtime.GOOS, r.landing.caseRule())
-	listed := false
-	var fill pieces
-	flush := func() error {
-		if len(fill.items) == 0 {
-			return nil
+// An intake is the reading side of a connection. Several landers take turns at
+// it: the one whose turn it is reads what fills its buffer, lets the next one
+// read, and hashes and writes what it has read itself. So content stays in the
+// cache of the processor that read it, and no goroutine is woken for it.
+type intake struct {
+	link     *link
+	manifest *manifest
+	listed   bool // the manifest is complete
+	unpacker *unpacker
+
+	streams int // connections besides this one that its finish told of
+
+	turn  chan time.Time // to read, with when the last one was over; guards everything here
+	ended bool           // nothing more is to be read
+	err   error          // why, if it was not the sender's finish
+}
+
+func newIntake(l *link) *intake {
+	in := &intake{link: l, turn: make(chan time.Time, 1)}
+	in.turn <- time.Now()
+	return in
+}
+
+// pieces is a buffer of content with what it is.
+type pieces struct {
+	buf   []byte
+	items []item
+	full  bool // enough for a turn, whatever it is
+}
+
+// An item is a piece with its content, or a file's end.
+type item struct {
+	piece
+	content []byte
+	end     *fileEnd
+}
+
+// maxItems bounds what is taken in one turn, should it have little content.
+const maxItems = 1024
+
+// take is one lander's turns at in. An error is one of landing; those of reading
+// stay with in.
+func (r *receiver) take(ctx context.Context, in *intake) error {
+	// Room for a group behind anything that is not enough for a turn.
+	p := pieces{buf: make([]byte, 0, packSize+treehash.GroupSize)}
+	for ended := false; !ended; {
+		p.buf, p.items, p.full = p.buf[:0], p.items[:0], false
+		mark := <-in.turn
+		begun := time.Now()
+		if !in.ended {
+			in.ended, in.err = r.read(ctx, in, &p)
 		}
-		select {
-		case r.pieces <- fill:
-			fill = pieces{}
-			return nil
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		ended = in.ended
+		now := time.Now()
+		in.turn <- now
+		if in.manifest != nil { // of several connections, one stands for all
+			r.mu.Lock()
+			r.result.Waited.Disk += begun.Sub(mark)
+			r.result.Waited.Network += now.Sub(begun)
+			r.mu.Unlock()
+		}
+		for _, it := range p.items {
+			if ctx.Err() != nil {
+				return nil
+			}
+			if err := r.landItem(it); err != nil {
+				return err
+			}
 		}
 	}
+	return nil
+}
+
+// read takes frames off the connection until p holds enough for a turn, or
+// nothing more is to be read.
+func (r *receiver) read(ctx context.Context, in *intake, p *pieces) (ended bool, err error) {
+	for {
+		// Land what is here before waiting for more.
+		if n := len(p.items); n > 0 && (in.link.br.Buffered() == 0 || len(p.buf) >= packSize || p.full || n >= maxItems) {
+			return false, nil
+		}
+		t, n, err := in.link.next()
+		if err != nil {
+			return true, err
+		}
+		r.idle.moved()
+		switch t {
+		case frameData, framePacked:
+			err = r.readData(in, t, n, p)
+		case frameFinish:
+			return true, r.readFinish(in, n)
+		default:
+			err = r.readControl(ctx, in, t, n, p)
+		}
+		if err != nil {
+			return true, err
+		}
+	}
+}
+
+// readFinish reads the end of a connection's content: on the first one, with how
+// many others there are and what limited the sender.
+func (r *receiver) readFinish(in *intake, n int) error {
+	most := 0
+	switch {
+	case in.manifest == nil: // not the first
+	case r.limits:
+		most = 1 + maxLimit
+	default:
+		most = 1
+	}
+	if !r.agreed.Load() || n > most {
+		return protocolErrorf("an unexpected %v frame", frameFinish)
+	}
+	b, err := in.link.payload(n)
+	if err != nil || n == 0 {
+		return err
+	}
+	if in.streams = int(b[0]); in.streams > r.most {
+		return protocolErrorf("it tells of %d streams (at most %d were agreed on)", in.streams, r.most)
+	}
+	r.theirs = limitText(b[1:])
+	return nil
+}
+
+// readData reads a data frame's piece into p, which has room for one.
+func (r *receiver) readData(in *intake, t frameType, n int, p *pieces) error {
+	var h [packedHeader]byte
+	head := h[:dataHeader]
+	if t == framePacked {
+		head = h[:]
+	}
+	if n < len(head) {
+		return protocolErrorf("a %v frame of %d bytes", t, n)
+	}
+	if err := in.link.read(head); err != nil {
+		return err
+	}
+	length := n
+	if t == framePacked {
+		length = dataHeader + int(min(binary.BigEndian.Uint32(h[dataHeader:]), treehash.GroupSize+1))
+	}
+	d, err := decodeDataHeader(h[:dataHeader], length)
+	if err != nil {
+		return err
+	}
+	if _, err := r.incoming(d.entry); err != nil {
+		return err
+	}
+	start := len(p.buf)
+	p.buf = p.buf[:start+d.length]
+	content := p.buf[start:]
+	if t == framePacked {
+		err = in.unpack(content, n-packedHeader)
+	} else {
+		err = in.link.read(content)
+	}
+	if err != nil {
+		return err
+	}
+	p.items = append(p.items, item{piece: d, content: content})
+	return nil
+}
+
+// readControl reads any other frame.
+func (r *receiver) readControl(ctx context.Context, in *intake, t frameType, n int, p *pieces) error {
 	send := func(p planned) error {
 		select {
 		case r.plan <- p:
@@ -35,156 +183,88 @@ func (r *receiver) read(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
-	mark := time.Now()
-	for {
-		// Hand over what is there before waiting for more.
-		if r.link.br.Buffered() == 0 {
-			if err := flush(); err != nil {
-				return err
-			}
-		}
-		t, n, err := r.link.next()
-		if err != nil {
-			return err
-		}
-		if t == frameData || t == framePacked {
-			var h [packedHeader]byte
-			head := h[:dataHeader]
-			if t == framePacked {
-				head = h[:]
-			}
-			if n < len(head) {
-				return protocolErrorf("a %v frame of %d bytes", t, n)
-			}
-			if err := r.link.read(head); err != nil {
-				return err
-			}
-			length := n
-			if t == framePacked {
-				length = dataHeader + int(min(binary.BigEndian.Uint32(h[dataHeader:]), treehash.GroupSize+1))
-			}
-			p, err := decodeDataHeader(h[:dataHeader], length)
-			if err != nil {
-				return err
-			}
-			if _, err := r.incoming(p.entry); err != nil {
-				return err
-			}
-			if cap(fill.buf)-len(fill.buf) < p.length {
-				if err := flush(); err != nil {
-					return err
-				}
-			}
-			if fill.buf == nil {
-				waiting := time.Now()
-				select {
-				case fill.buf = <-r.free:
-				case <-ctx.Done():
-					return context.Cause(ctx)
-				}
-				r.result.Waited.Network += waiting.Sub(mark)
-				mark = time.Now()
-				r.result.Waited.Disk += mark.Sub(waiting)
-			}
-			start := len(fill.buf)
-			fill.buf = fill.buf[:start+p.length]
-			content := fill.buf[start:]
-			if t == framePacked {
-				err = r.unpack(content, n-packedHeader)
-			} else {
-				err = r.link.read(content)
-			}
-			if err != nil {
-				return err
-			}
-			fill.items = append(fill.items, item{piece: p, content: content})
-			if len(fill.buf) >= packSize {
-				if err := flush(); err != nil {
-					return err
-				}
-			}
-			continue
-		}
-		p, err := r.link.payload(n)
-		if err != nil {
-			return err
-		}
-		switch {
-		case t == frameManifest && !listed:
-			r.listing.Write(p)
-			err = decodeManifest(p, func(e Entry) error { return r.list(m, e) })
-			if err == nil {
-				err = send(planned{upTo: r.entries.n})
-			}
-		case t == frameManifestEnd && !listed:
-			listed, m.seen = true, nil // nothing will be held against them any more
-			var end manifestEnd
-			if end, err = decodeManifestEnd(p); err == nil {
-				if end.Entries != uint64(r.entries.n) {
-					return protocolErrorf("the manifest has %d entries, its end says %d", r.entries.n, end.Entries)
-				}
-				r.mu.Lock()
-				r.totals.Skipped = int(min(end.Skipped, 1<<31))
-				r.result.Skipped = r.totals.Skipped
-				if r.trace.Listed != nil && !r.resumed {
-					r.trace.Listed(r.totals)
-				}
-				r.mu.Unlock()
-				err = send(planned{upTo: r.entries.n, complete: true, list: [treehash.Size]byte(r.listing.Sum(nil))})
-			}
-		case t == frameEnd:
-			var end fileEnd
-			if end, err = decodeFileEnd(p); err != nil {
-				return err
-			}
-			var in *incoming
-			if in, err = r.incoming(end.Entry); err != nil {
-				return err
-			}
-			if end.Status == statusHash {
-				if !in.comparing {
-					return protocolErrorf("a digest that was not asked for")
-				}
-				err = send(planned{compared: &end})
-				break
-			}
-			fill.items = append(fill.items, item{piece: piece{entry: end.Entry}, end: &end})
-		case t == frameHole:
-			var h piece
-			if h, err = decodeHole(p); err != nil {
-				return err
-			}
-			if _, err = r.incoming(h.entry); err == nil {
-				// Each is work for a lander of its own.
-				fill.items = append(fill.items, item{piece: h})
-				err = flush()
-			}
-		case t == frameFinish && n == 0 && r.agreed.Load():
-			return flush()
-		default:
-			err = protocolErrorf("an unexpected %v frame", t)
-		}
-		if err != nil {
-			return err
-		}
+	b, err := in.link.payload(n)
+	if err != nil {
+		return err
 	}
+	switch {
+	case t == frameManifest && in.manifest != nil && !in.listed:
+		r.listing.Write(b)
+		if err := decodeManifest(b, func(e Entry) error { return r.list(in.manifest, e) }); err != nil {
+			return err
+		}
+		return send(planned{upTo: r.entries.n})
+	case t == frameManifestEnd && in.manifest != nil && !in.listed:
+		in.listed, in.manifest.seen = true, nil // nothing will be held against them any more
+		end, err := decodeManifestEnd(b)
+		if err != nil {
+			return err
+		}
+		if end.Entries != uint64(r.entries.n) {
+			return protocolErrorf("the manifest has %d entries, its end says %d", r.entries.n, end.Entries)
+		}
+		r.mu.Lock()
+		r.totals.Skipped = int(min(end.Skipped, 1<<31))
+		r.result.Skipped = r.totals.Skipped
+		if r.trace.Listed != nil && !r.resumed {
+			r.trace.Listed(r.totals)
+		}
+		r.mu.Unlock()
+		return send(planned{upTo: r.entries.n, complete: true, list: [treehash.Size]byte(r.listing.Sum(nil))})
+	case t == frameEnd:
+		end, err := decodeFileEnd(b)
+		if err != nil {
+			return err
+		}
+		file, err := r.incoming(end.Entry)
+		if err != nil {
+			return err
+		}
+		if end.Status != statusHash {
+			p.items = append(p.items, item{piece: piece{entry: end.Entry}, end: &end})
+			return nil
+		}
+		if !file.comparing {
+			return protocolErrorf("a digest that was not asked for")
+		}
+		return send(planned{compared: &end})
+	case t == frameDatagrams && r.lossy != nil:
+		count, err := decodeCount(b)
+		if err != nil {
+			return err
+		}
+		r.o.Datagrams.ExpectDatagrams(count)
+		return nil
+	case t == frameHole:
+		h, err := decodeHole(b)
+		if err != nil {
+			return err
+		}
+		if _, err := r.incoming(h.entry); err != nil {
+			return err
+		}
+		p.items = append(p.items, item{piece: h})
+		p.full = true // each is work for a turn of its own
+		return nil
+	}
+	return protocolErrorf("an unexpected %v frame", t)
 }
 
 // unpack reads n bytes and decompresses them into content.
-func (r *receiver) unpack(content []byte, n int) (err error) {
+func (in *intake) unpack(content []byte, n int) (err error) {
 	if n >= len(content) {
 		return protocolErrorf("a packed frame that is longer than its content")
 	}
-	if r.unpacker == nil {
-		if r.unpacker, err = newUnpacker(); err != nil {
+	if in.unpacker == nil {
+		if in.unpacker, err = newUnpacker(); err != nil {
 			return err
 		}
 	}
-	in := r.unpacker.in[:n]
-	if err := r.link.read(in); err != nil {
+	packed := in.unpacker.in[:n]
+	if err := in.link.read(packed); err != nil {
 		return err
 	}
-	return r.unpacker.unpack(content, in)
+	return in.unpacker.unpack(content, packed)
 }
 
 // list takes one entry of the manifest.

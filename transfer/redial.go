@@ -36,6 +36,7 @@ var errReplaced = fmt.Errorf("%w: the peer has come back on a new one", ErrLost)
 type opened struct {
 	link   *link
 	theirs hello
+	token  streamToken // what streams must show if it is used; this end told it
 }
 
 // Sessions connects the transfers of a listening end with the connections that
@@ -60,6 +61,9 @@ func (s *Sessions) Join(ctx context.Context, conn net.Conn) error {
 	o, err := a.open(ctx, conn)
 	if err != nil {
 		return err
+	}
+	if o.theirs.Features&featureStream != 0 {
+		return a.adopt(o)
 	}
 	a.mu.Lock()
 	ours := o.theirs.Session == a.ours.Session || a.waiting
@@ -115,13 +119,16 @@ type attempts struct {
 	redial   func(ctx context.Context) (net.Conn, error)
 	sessions *Sessions
 
-	next  chan opened // what a listening end was given
-	since time.Time   // of the last progress
+	next   chan opened // what a listening end was given
+	joined chan *link  // streams
+	since  time.Time   // of the last progress
 
 	mu      sync.Mutex // guards what follows
 	ours    hello
-	waiting bool // no connection is in use
-	final   bool // the content can be read or written once only
+	waiting bool        // no connection is in use
+	final   bool        // the content can be read or written once only
+	token   streamToken // what streams must show; zero: none may come
+	places  int         // streams that may come yet
 }
 
 func (a *attempts) hello() hello { a.mu.Lock(); defer a.mu.Unlock(); return a.ours }
@@ -130,7 +137,7 @@ func newAttempts(ours hello, timeout time.Duration, redial func(context.Context)
 	if timeout <= 0 {
 		timeout = DefaultTimeout
 	}
-	return &attempts{ours: ours, timeout: timeout, redial: redial, sessions: s, next: make(chan opened, 1), since: time.Now()}
+	return &attempts{ours: ours, timeout: timeout, redial: redial, sessions: s, next: make(chan opened, 1), joined: make(chan *link, MaxStreams), since: time.Now()}
 }
 
 // possible reports whether a lost connection can be replaced.
@@ -175,7 +182,11 @@ func (a *attempts) open(ctx context.Context, conn net.Conn) (opened, error) {
 	l := newLink(conn, silence)
 	unblock := context.AfterFunc(ctx, func() { l.goodbye(reason(ctx)) })
 	defer unblock()
-	theirs, err := l.open(a.hello())
+	ours := a.hello()
+	if a.sessions != nil && ours.Streams != 1 {
+		ours.Token = newToken()
+	}
+	theirs, err := l.open(ours)
 	if cause := reason(ctx); cause != nil {
 		err = cause
 	}
@@ -189,7 +200,7 @@ func (a *attempts) open(ctx context.Context, conn net.Conn) (opened, error) {
 		a.final = true
 		a.mu.Unlock()
 	}
-	return opened{l, theirs}, nil
+	return opened{l, theirs, ours.Token}, nil
 }
 
 // watch ends an attempt when the peer comes back on another connection.

@@ -25,11 +25,28 @@ type SendOptions struct {
 	Redial func(ctx context.Context) (net.Conn, error)
 	// Sessions is where an end that listens is given further connections.
 	Sessions *Sessions
+	// Streams is how many TCP connections may carry content at once, 1 to
+	// MaxStreams; the smaller number of the two ends' counts. With zero the other
+	// end decides, and if neither says, the path: one, or four where a round trip
+	// takes 20 ms or more. More than one needs Redial at the end that dialed, and
+	// Sessions at the other.
+	Streams int
 	// Compress compresses content with zstd where a sample shows that it pays,
-	// if the receiver can take it.
+	// as long as that is faster than the link, if the receiver can take it.
 	Compress bool
+	// Datagrams, if not nil, are what content is sent in, once; the receiver
+	// must have them too. A lost connection then ends the transfer: Redial and
+	// Sessions are not used, nor is Compress.
+	Datagrams Datagrams
+	// AllowMissing: files that arrived with holes are no error.
+	AllowMissing bool
+	// Limiter is asked when the last byte has been written what limited this end;
+	// the receiver is told, and Result.Limiter has what both ends make of it.
+	Limiter func(Waited) string
 	// Trace is told what happens; it may be nil.
 	Trace *Trace
+
+	packAll bool // for tests: compress however fast the link is
 }
 
 // Send sends all of src over conn, which it closes. It returns without error
@@ -42,12 +59,17 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 	if o.Trace == nil {
 		o.Trace = &Trace{}
 	}
-	ours := hello{Min: minVersion, Max: maxVersion, Role: roleSender, Features: featureRanges | featureHoles}
+	ours := hello{Min: minVersion, Max: maxVersion, Role: roleSender, Features: featureRanges | featureHoles | featureLimit}
 	if src.sequential() {
 		ours.Features |= featureSequential
 	}
-	if o.Compress {
+	if o.Compress && o.Datagrams == nil {
 		ours.Features |= featurePacked
+	}
+	ours.extended, ours.Streams = true, min(o.Streams, MaxStreams)
+	if o.Datagrams != nil {
+		ours.Features = ours.Features&^featureHoles | featureDatagrams
+		o.Redial, o.Sessions, ours.Streams = nil, nil, 1
 	}
 	_, _ = rand.Read(ours.Session[:])
 	a := newAttempts(ours, o.Timeout, o.Redial, o.Sessions)
@@ -59,6 +81,14 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 	if err != nil {
 		return Result{}, err
 	}
+	if now.theirs.Features&featureStream != 0 {
+		return Result{}, o.Sessions.adopt(now)
+	}
+	if o.Datagrams != nil && now.theirs.Features&featureDatagrams == 0 {
+		err := protocolErrorf("it takes no datagrams")
+		now.link.goodbye(err)
+		return Result{}, err
+	}
 	start := time.Now()
 	if o.Trace.Connected != nil {
 		o.Trace.Connected(now.link.conn.RemoteAddr().String())
@@ -66,10 +96,16 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 	memory := &sendMemory{ends: map[int]sentFile{}, keep: a.possible()}
 	var earlier Result
 	for {
-		s := &sender{src: src, compress: o.Compress, link: now.link, trace: o.Trace, memory: memory, attempts: a, wanted: map[int]bool{}, settled: map[int]bool{}, sent: map[int]fileEnd{}}
-		err := s.run(ctx, now.theirs)
+		s := &sender{src: src, compress: o.Compress, packAll: o.packAll, limiter: o.Limiter, limits: now.theirs.Features&featureLimit != 0, link: now.link, trace: o.Trace, memory: memory, attempts: a, wanted: map[int]bool{}, settled: map[int]bool{}, sent: map[int]fileEnd{}}
+		if o.Datagrams != nil {
+			s.datagrams, s.allowMissing = &datagramSender{d: o.Datagrams}, o.AllowMissing
+		}
+		err := s.run(ctx, now)
 		progress := s.result.Moved > 0 || s.result.Files > 0
 		s.result.carry(earlier)
+		if lost(err) && !errors.Is(err, errReplaced) && s.accounted() == accountedAll {
+			err = s.finish() // only the farewell got lost
+		}
 		if lost(err) && ctx.Err() == nil && a.possible() {
 			if o.Trace.Lost != nil {
 				o.Trace.Lost(err)
@@ -81,6 +117,10 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 				}
 				continue
 			}
+		}
+		if lost(err) && ctx.Err() == nil && s.accounted() == accountedFiles {
+			s.warn("", errUnconfirmed)
+			err = s.finish()
 		}
 		s.result.Elapsed = time.Since(start)
 		s.result.Left = len(s.wanted)
@@ -100,9 +140,19 @@ type sender struct {
 	trace    *Trace
 	feeder   *feeder
 	compress bool
+	packAll  bool
+	limiter  func(Waited) string
+	limits   bool // the peer takes part in telling what limited the transfer
+
+	datagrams    *datagramSender // nil: content goes on the stream
+	allowMissing bool
 
 	memory   *sendMemory
 	attempts *attempts
+
+	turn  chan turn // connections that nobody is writing to
+	fleet fleet     // those besides link
+	dial  func()    // opens them; nil if this end does not
 
 	mu      sync.Mutex // guards what follows, and keeps calls of trace apart
 	entries entryList
@@ -113,10 +163,37 @@ type sender struct {
 	asked   Totals
 	result  Result
 	failure string
+	hole    string // the first file with holes
 	start   time.Time
+	decided bool // the peer has decided on every entry
+	said    bool // the peer was told that all has been sent
 }
 
-func (s *sender) run(ctx context.Context, theirs hello) error {
+// What a connection that is lost leaves open.
+const (
+	accountedNot   = iota // receipts are missing
+	accountedFiles        // all are here, and yet the peer may have had directories to finish
+	accountedAll
+)
+
+var errUnconfirmed = errors.New("the receiver left before it said that the directories have their modes and times; every file is verified")
+
+// accounted tells how much of the transfer is certain without the peer's last
+// word. Links are made after all files, so with them it is needed.
+func (s *sender) accounted() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.decided || !s.said || s.totals.Links > 0 || s.owed() {
+		return accountedNot
+	}
+	if s.totals.Dirs > 0 {
+		return accountedFiles
+	}
+	return accountedAll
+}
+
+func (s *sender) run(ctx context.Context, first opened) error {
+	theirs := first.theirs
 	defer s.link.conn.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -126,12 +203,15 @@ func (s *sender) run(ctx context.Context, theirs hello) error {
 	s.start = time.Now()
 	s.result.Peer = s.link.conn.RemoteAddr().String()
 	producers := min(4, runtime.GOMAXPROCS(0)+1)
-	if theirs.Features&featureSequential != 0 {
-		producers = 1
+	if theirs.Features&featureSequential != 0 || s.datagrams != nil {
+		producers = 1 // the same datagrams in every run
 	}
-	s.feeder = newFeeder(s.src, producers+3)
+	s.feeder = newFeeder(s.src)
+	s.feeder.emit = s.emit
+	s.turn = make(chan turn, MaxStreams)
+	s.turn <- turn{s.link, s.start}
 	if s.compress && theirs.Features&featurePacked != 0 {
-		pack, err := newPacker()
+		pack, err := newPacker(producers)
 		if err != nil {
 			return fmt.Errorf("send: set up compression: %w", err)
 		}
@@ -139,7 +219,7 @@ func (s *sender) run(ctx context.Context, theirs hello) error {
 	}
 	s.feeder.holes = theirs.Features&featureHoles != 0
 	s.feeder.sent = s.ended
-	s.feeder.warn = func(e *Entry, text string) { s.warn(e.Path, text) }
+	s.feeder.warn = func(e *Entry, text string) { s.warn(e.Path, errors.New(text)) }
 
 	var wg sync.WaitGroup
 	task := func(f func() error) {
@@ -151,9 +231,14 @@ func (s *sender) run(ctx context.Context, theirs hello) error {
 	}
 	wg.Go(func() { s.link.keepAlive(ctx) })
 	wg.Go(func() { s.attempts.watch(ctx, cancel) })
+	dial, _ := s.attempts.begin(first)
+	defer s.attempts.end()
+	if dial > 0 {
+		s.dial = func() { wg.Go(func() { s.attempts.dialStreams(ctx, first, dial) }) }
+	}
+	wg.Go(func() { s.join(ctx, cancel) })
 	task(func() error { return s.sendManifest(ctx, s.feeder.holes) })
-	task(func() error { return s.feeder.run(ctx, producers) })
-	task(func() error { return s.sendContent(ctx) })
+	task(func() error { return s.sendContent(ctx, producers) })
 	err := s.receive()
 	if s.trace.Closing != nil {
 		s.trace.Closing()
@@ -167,7 +252,9 @@ func (s *sender) run(ctx context.Context, theirs hello) error {
 	s.link.goodbye(s.reason(ctx, err))
 	s.feeder.stop()
 	cancel(err)
+	s.fleet.close()
 	wg.Wait()
+	s.fleet.wg.Wait()
 	return s.reason(ctx, err)
 }
 
@@ -192,11 +279,11 @@ func (s *sender) reason(ctx context.Context, err error) error {
 	return err
 }
 
-func (s *sender) warn(path, text string) {
+func (s *sender) warn(path string, why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.trace.Warning != nil {
-		s.trace.Warning(path, text)
+		s.trace.Warning(path, why)
 	}
 }
 
@@ -225,7 +312,7 @@ func (s *sender) sendManifest(ctx context.Context, holes bool) error {
 	list := s.src.walk
 	if s.memory.entries != nil { // walked before the connection was lost
 		s.totals, s.result.Skipped = Totals{Skipped: s.memory.totals.Skipped}, s.memory.totals.Skipped
-		list = func(yield func(Entry) error, _ func(string, string)) error {
+		list = func(yield func(Entry) error, _ func(string, error)) error {
 			for e := range s.memory.entries.all() {
 				if err := yield(*e); err != nil {
 					return err
@@ -259,12 +346,12 @@ func (s *sender) sendManifest(ctx context.Context, holes bool) error {
 		}
 		buf = append(buf, scratch...)
 		return nil
-	}, func(path, reason string) {
+	}, func(path string, why error) {
 		s.mu.Lock()
 		s.totals.Skipped++
 		s.result.Skipped++
 		s.mu.Unlock()
-		s.warn(path, "skipped: "+reason)
+		s.warn(path, fmt.Errorf("skipped: %w", why))
 	})
 	if err != nil {
 		return err
@@ -283,49 +370,77 @@ func (s *sender) sendManifest(ctx context.Context, holes bool) error {
 	return s.link.frame(frameManifestEnd, end.encode())
 }
 
-// sendContent writes what the feeder has ready.
-func (s *sender) sendContent(ctx context.Context) error {
-	mark := time.Now()
-	for {
-		var b batch
-		var ok bool
-		select {
-		case b, ok = <-s.feeder.ready:
-		case <-ctx.Done():
-			return nil
-		}
-		if !ok {
-			break
-		}
-		read := time.Now()
-		if err := s.link.write(b.frames); err != nil {
-			return err
-		}
-		now := time.Now()
-		s.mu.Lock()
-		s.result.Waited.Disk += read.Sub(mark)
-		s.result.Waited.Network += now.Sub(read)
-		for _, m := range b.moved {
-			if !m.hole {
-				s.result.Moved += int64(m.n)
-			}
-			if s.trace.Moved != nil {
-				s.trace.Moved(s.entries.at(m.entry), m.n)
-			}
-		}
-		s.mu.Unlock()
-		mark = now
-		s.feeder.recycle(b)
+// sendContent has the producers read and write what is decided on, until
+// everything is.
+func (s *sender) sendContent(ctx context.Context, producers int) error {
+	if err := s.feeder.run(ctx, producers); err != nil {
+		return err
 	}
 	if ctx.Err() != nil {
 		return nil
 	}
-	return s.link.frame(frameFinish, nil)
+	if s.datagrams != nil {
+		s.mu.Lock()
+		s.result.DatagramsSent = s.datagrams.sent
+		s.mu.Unlock()
+		if err := s.datagrams.finish(s.link); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	s.said = true
+	waited := s.result.Waited
+	s.mu.Unlock()
+	text := ""
+	if s.limiter != nil && s.limits {
+		text = s.limiter(waited)
+	}
+	return s.finishStreams(text)
+}
+
+// emit writes a producer's buffer.
+func (s *sender) emit(ctx context.Context, b batch) error {
+	var t turn
+	select {
+	case t = <-s.turn:
+	case <-ctx.Done():
+		return nil
+	}
+	begun := time.Now()
+	var err error
+	if s.datagrams != nil {
+		err = s.datagrams.write(ctx, s.link, b.frames)
+	} else {
+		err = t.link.write(b.frames)
+	}
+	if err != nil {
+		return err // and nobody else gets a turn
+	}
+	now := time.Now()
+	s.turn <- turn{t.link, now}
+	if s.feeder.pack != nil && !s.packAll {
+		s.feeder.pack.link.took(len(b.frames), now.Sub(begun))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t.link == s.link { // of several, one stands for all
+		s.result.Waited.Disk += begun.Sub(t.mark)
+		s.result.Waited.Network += now.Sub(begun)
+	}
+	for _, m := range b.moved {
+		if !m.hole {
+			s.result.Moved += int64(m.n)
+		}
+		if s.trace.Moved != nil {
+			s.trace.Moved(s.entries.at(m.entry), m.n)
+		}
+	}
+	return nil
 }
 
 // receive reads what the peer says until it is done.
 func (s *sender) receive() error {
-	decided := false
+	decided := false // as s.decided, which others read
 	for {
 		t, n, err := s.link.next()
 		if err != nil {
@@ -341,15 +456,28 @@ func (s *sender) receive() error {
 		case t == frameDecisionsEnd && !decided && n == 0:
 			decided = true
 			s.mu.Lock()
+			s.decided = true
 			s.result.Waited.Peer = time.Since(s.start)
 			if s.trace.Accepted != nil {
 				s.trace.Accepted(s.asked)
 			}
+			worth := s.asked.Bytes >= streamsFrom
 			s.mu.Unlock()
+			if worth && s.dial != nil {
+				s.dial()
+			}
 			s.feeder.close()
 		case t == frameReceipts:
 			err = decodeReceipts(p, s.receipt)
-		case t == frameDone && decided && n == 0:
+		case t == frameDatagrams && s.datagrams != nil:
+			var came uint64
+			if came, err = decodeCount(p); err == nil {
+				s.mu.Lock()
+				s.result.DatagramsLost = s.result.DatagramsSent - min(came, s.result.DatagramsSent)
+				s.mu.Unlock()
+			}
+		case t == frameDone && decided && limitAllowed(s.limits, n):
+			s.result.Limiter = limitText(p)
 			return s.finish()
 		default:
 			err = protocolErrorf("an unexpected %v frame", t)
@@ -451,44 +579,65 @@ func (s *sender) receipt(r receipt) error {
 			f.told = true
 			s.memory.ends[r.Entry] = f
 		}
+	case statusHoles:
+		if s.datagrams == nil {
+			return protocolErrorf("a receipt with holes for what went on the stream")
+		}
+		if s.result.Holes++; s.hole == "" {
+			s.hole = quoteMissing(e, r.Text)
+		}
+		if s.trace.Warning != nil {
+			s.trace.Warning(e.Path, errors.New(r.Text))
+		}
 	case statusMissing:
 		return &VerifyError{Path: e.Path}
 	case statusRefused:
 		s.result.Refused++
-		s.fail(e, r.Text)
+		s.fail(e, &RefusedError{Reason: r.Text, Err: ErrExists}, r.Text)
 	case statusFailed:
 		if read && end.Status == statusFailed {
 			r.Text = end.Text // told when it happened, and counted now
 		}
-		s.fail(e, r.Text)
+		s.fail(e, errors.New(r.Text), r.Text)
 	}
 	return nil
 }
 
 // fail counts a file that did not arrive; s.mu is held.
-func (s *sender) fail(e *Entry, text string) {
+func (s *sender) fail(e *Entry, why error, text string) {
 	s.result.Failed++
 	if s.failure == "" {
 		s.failure = describeFailure(e, text)
 	}
 	if s.trace.Warning != nil {
-		s.trace.Warning(e.Path, text)
+		s.trace.Warning(e.Path, why)
 	}
 }
 
 func (s *sender) finish() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, send := range s.wanted {
-		if send {
-			return protocolErrorf("it is done, but owes receipts")
-		}
+	if s.owed() {
+		return protocolErrorf("it is done, but owes receipts")
 	}
 	if s.result.Refused > 0 {
-		return &RefusedError{Reason: s.failure}
+		return &RefusedError{Reason: s.failure, Err: ErrExists}
 	}
 	if s.result.Failed > 0 {
 		return &IncompleteError{Failed: s.result.Failed, First: s.failure}
 	}
+	if s.result.Holes > 0 && !s.allowMissing {
+		return &MissingError{Files: s.result.Holes, First: s.hole}
+	}
 	return nil
+}
+
+// owed reports whether the peer has yet to tell what became of a file; s.mu is held.
+func (s *sender) owed() bool {
+	for _, send := range s.wanted {
+		if send {
+			return true
+		}
+	}
+	return false
 }

@@ -56,8 +56,8 @@ type fullDisk struct {
 	left atomic.Int64
 }
 
-func (d *fullDisk) target(e *Entry, o Overwrite) (target, map[int64]treehash.CV, error) {
-	t, have, err := d.lander.target(e, o)
+func (d *fullDisk) target(ctx context.Context, e *Entry, o Overwrite) (target, map[int64]treehash.CV, error) {
+	t, have, err := d.lander.target(ctx, e, o)
 	if err != nil {
 		return t, have, err
 	}
@@ -264,8 +264,11 @@ func (s *soak) inside(peace bool) error {
 	}
 	dials := rand.New(rand.NewPCG(s.rng.Uint64(), 0))
 	accepts := rand.New(rand.NewPCG(s.rng.Uint64(), 0))
+	var dialing sync.Mutex // streams are dialed side by side
 	dial := func(ctx context.Context) (net.Conn, error) {
 		c, err := new(net.Dialer).DialContext(ctx, "tcp", ln.Addr().String())
+		dialing.Lock()
+		defer dialing.Unlock()
 		if err == nil && cuts > 0 {
 			cuts--
 			s.sum.cuts.Add(1)
@@ -275,6 +278,8 @@ func (s *soak) inside(peace bool) error {
 	}
 	ro := ReceiveOptions{Dir: root, Timeout: timeout, NoSync: s.rng.IntN(8) > 0}
 	so := SendOptions{Timeout: timeout}
+	so.Streams = 1 + s.rng.IntN(4)
+	ro.Streams = so.Streams
 	if !peace && s.rng.IntN(6) == 0 {
 		s.sum.fulls.Add(1)
 		room := s.rng.Int64N(8 << 20)

@@ -178,7 +178,7 @@ func (s *Source) sequential() bool {
 
 // walk calls yield for every entry, directories before what is in them, names in
 // order; and skip for what is left out, with the reason.
-func (s *Source) walk(yield func(Entry) error, skip func(path, reason string)) error {
+func (s *Source) walk(yield func(Entry) error, skip func(path string, why error)) error {
 	if s.opts.SkipEmptyDirs {
 		yield = fullDirs(yield)
 	}
@@ -213,7 +213,7 @@ func (s *Source) walk(yield func(Entry) error, skip func(path, reason string)) e
 type walker struct {
 	s     *Source
 	yield func(Entry) error
-	skip  func(path, reason string)
+	skip  func(path string, why error)
 }
 
 // tree walks the directory name below dir, which the receiver will see as p.
@@ -225,19 +225,19 @@ func (w *walker) tree(p string, info fs.FileInfo, dir *os.Root, name string, abo
 	}
 	sub, err := w.descend(dir, name)
 	if err != nil {
-		w.skip(p, bare(err).Error())
+		w.skip(p, bare(err))
 		return nil
 	}
 	defer sub.Close()
 	f, err := sub.Open(".")
 	if err != nil {
-		w.skip(p, bare(err).Error())
+		w.skip(p, bare(err))
 		return nil
 	}
 	entries, err := f.ReadDir(-1)
 	f.Close()
 	if err != nil {
-		w.skip(p, bare(err).Error())
+		w.skip(p, bare(err))
 	}
 	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
 	above = append(above[:len(above):len(above)], info)
@@ -260,23 +260,23 @@ func (w *walker) child(p string, dir *os.Root, de fs.DirEntry, above []fs.FileIn
 		if _, lerr := dir.Lstat(name); lerr != nil {
 			return nil // it went away while we walked: as if it had never been
 		}
-		w.skip(p, "the link points to nothing")
+		w.skip(p, &LinkError{"the link points to nothing"})
 		return nil
 	case err != nil:
-		w.skip(p, bare(err).Error())
+		w.skip(p, bare(err))
 		return nil
 	}
 	if w.s.opts.Select != nil && !w.s.opts.Select(p, info.IsDir()) {
 		return nil
 	}
 	if reason := badPath(p, ""); reason != "" {
-		w.skip(p, reason)
+		w.skip(p, errors.New(reason))
 		return nil
 	}
 	switch mode := info.Mode(); {
 	case mode.IsDir():
 		if slices.ContainsFunc(above, func(a fs.FileInfo) bool { return os.SameFile(a, info) }) {
-			w.skip(p, "the link leads back to a directory above it")
+			w.skip(p, errors.New("the link leads back to a directory above it"))
 			return nil
 		}
 		return w.tree(p, info, dir, name, above)
@@ -285,17 +285,17 @@ func (w *walker) child(p string, dir *os.Root, de fs.DirEntry, above []fs.FileIn
 	case mode&fs.ModeSymlink != 0:
 		target, err := dir.Readlink(name)
 		if err != nil {
-			w.skip(p, bare(err).Error())
+			w.skip(p, bare(err))
 			return nil
 		}
 		target = filepath.ToSlash(target)
 		if reason := badTarget(p, target, ""); reason != "" {
-			w.skip(p, reason+" (--follow-symlinks sends what it points to)")
+			w.skip(p, &LinkError{reason})
 			return nil
 		}
 		return w.entry(p, info, target)
 	default:
-		w.skip(p, "it is a "+describeMode(mode))
+		w.skip(p, errors.New("it is a "+describeMode(mode)))
 		return nil
 	}
 }

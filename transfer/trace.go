@@ -30,9 +30,14 @@ type Trace struct {
 	// Closing: the use of a connection has come to its end, good or bad, and it
 	// is about to be closed: the last moment to ask the kernel about it.
 	Closing func()
-	// Warning: something was left out; the transfer goes on. Both texts are as
-	// they came, from a file system or from the peer: not safe to print.
-	Warning func(path, text string)
+	// Missing: datagrams of a file did not arrive (receiver only). The ranges
+	// are valid during the call.
+	Missing func(e *Entry, holes []Range)
+	// Warning: something was left out; the transfer goes on. The path and the
+	// error's text are as they came, from a file system or from the peer: not
+	// safe to print. A *LinkError and ErrExists are what a caller may have advice
+	// for.
+	Warning func(path string, why error)
 }
 
 // Totals counts the entries of a manifest.
@@ -75,7 +80,14 @@ type Result struct {
 	Refused int           // of them, those that the receiver's policy refused
 	Elapsed time.Duration // from the handshake to the receipt
 	Waited  Waited        //
+	Limiter string        // what limited it, as both ends have agreed; empty if they have not
 	Left    int           // files still to send when it ended early
+
+	// Of content that is sent as datagrams.
+	Holes         int    // files with bytes missing
+	Missing       int64  // those bytes (receiver only)
+	DatagramsSent uint64 // sender only
+	DatagramsLost uint64 // of them, as the receiver counts (sender only)
 }
 
 // Waited tells what the transfer waited for, as time that the goroutine that

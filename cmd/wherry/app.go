@@ -19,6 +19,8 @@ type stdio struct {
 	In  io.Reader
 	Out io.Writer
 	Err io.Writer
+
+	parsed func() // for tests: the command line has been read
 }
 
 // isTerminal reports whether f (a reader or writer of a stdio) is a terminal.

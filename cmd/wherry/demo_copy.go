@@ -94,5 +94,5 @@ func demoSockets(ctx context.Context, bad *netem.Config) (waiter, func(address s
 	if err != nil {
 		return nil, nil, err
 	}
-	return udpWaiter{ln}, func(a string) (net.Conn, error) { return dialUDP(ctx, a, socket.Options{}, cfg(0)) }, nil
+	return udpWaiter{Listener: ln}, func(a string) (net.Conn, error) { return dialUDP(ctx, a, socket.Options{}, cfg(0)) }, nil
 }

@@ -53,6 +53,7 @@ func TestEventSchema(t *testing.T) {
 	exchange("paired", []string{"--code-file", code, file}, []string{"--code-file", code, "--dir", there})
 	exchange("again", []string{"--code-file", code, file}, []string{"--code-file", code, "--dir", there})
 	exchange("udp", []string{"--plain", "--udp", file}, []string{"--plain", "--udp", "--dir", t.TempDir()})
+	exchange("once", []string{"--plain", "--udp", "--arq", "none", "--loss", "5%", "--rate", "100Mbit", file}, []string{"--plain", "--udp", "--arq", "none", "--dir", t.TempDir()})
 	if err := os.WriteFile(there+"/f", []byte("other"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +81,7 @@ func TestEventSchema(t *testing.T) {
 	e.stop()
 	e.wait()
 	check("echo", e.out.String())
-	for _, event := range []string{"listening", "start", "progress", "file", "warning", "done", "error", "reply", "connected", "closed"} {
+	for _, event := range []string{"listening", "start", "progress", "file", "warning", "missing", "done", "error", "reply", "connected", "closed"} {
 		if !seen[event] {
 			t.Errorf("no %q event was seen: this test has become blind to it", event)
 		}

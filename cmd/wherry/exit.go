@@ -9,8 +9,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/wherry-net/wherry/lab"
 	"github.com/wherry-net/wherry/socket"
 	"github.com/wherry-net/wherry/socket/echo"
+	"github.com/wherry-net/wherry/socket/rudp/arq"
 	"github.com/wherry-net/wherry/socket/safetext"
 	"github.com/wherry-net/wherry/transfer"
 	"github.com/wherry-net/wherry/transfer/pairing"
@@ -97,6 +99,8 @@ var failureRules = []rule{
 	{as[*socket.AddressError], exitUsage, "usage", "write HOST, HOST:PORT or [IPV6]:PORT"},
 	{as[*socket.OptionError], exitUsage, "usage", "'wherry COMMAND --help' tells the flags"},
 	{as[*usageError], exitUsage, "usage", "'wherry COMMAND --help' tells the flags"},
+	{as[lab.PlanErrors], exitUsage, "plan", "'wherry lab run --help' shows what a plan looks like"},
+	{as[*lab.PlanError], exitUsage, "plan", "'wherry lab run --help' shows what a plan looks like"},
 	{is(transfer.ErrInterrupted), exitInterrupted, "interrupted", "run the same command again to send what remains"},
 	{is(context.Canceled), exitInterrupted, "interrupted", "run the same command again to send what remains"},
 	{is(pairing.ErrWrongCode), exitPairing, "wrong-code", "type the code exactly as the other end shows it"},
@@ -110,24 +114,28 @@ var failureRules = []rule{
 	{anyOf(pairing.ErrBusy), exitNetwork, "busy", "try again in a moment"},
 	{as[*pairing.DelayError], exitPairing, "delay", "too many wrong codes came from this address; wait and try again"},
 	{is(discover.ErrNotFound), exitNetwork, "not-found", "is the sender still waiting, on the same network? --from names it if the network carries no multicast"},
+	{as[*arq.ARQError], exitFailure, "mismatch", "give the same --arq on both ends; an end that listens without --arq follows the other, except to --arq none"},
 	{is(transfer.ErrPlainMismatch), exitPairing, "mismatch", "give --plain on both ends, or on neither"},
 	{as[*transfer.VerifyError], exitVerify, "verify", "a file changed while it was sent, or the path damages data; send it again"},
+	{as[*transfer.MissingError], exitVerify, "missing", "--arq none sends once: any other --arq brings what is missing; --allow-missing is content without"},
 	{as[*transfer.IncompleteError], exitFailure, "incomplete", "send again what is named above"},
 	{is(transfer.ErrDeclined), exitRefused, "refused", ""},
 	{is(errBogusAnswer), exitBogus, "bogus", "--at TIME validates as of another time; 'wherry lookup --trace' shows who serves it"},
 	{is(errNoSuchName), exitNXDomain, "nxdomain", ""},
 	{is(errNoSuchRecord), exitNoRecord, "no-record", ""},
 	{is(errDisagree), exitServer, "disagree", ""},
+	{is(transfer.ErrExists), exitRefused, "refused", "--overwrite at the receiver says what to do with files that are there"},
 	{as[*transfer.EntryError], exitRefused, "refused", "the receiver takes only names and links that stay inside its --dir"},
 	{as[*transfer.RefusedError], exitRefused, "refused", ""},
 	{is(socket.ErrUnknownHost), exitNetwork, "unknown-host", "check the name in --to or --from, or give an address"},
-	{is(socket.ErrRefused), exitNetwork, "connection-refused", "is the other end listening on that port? Start it first, with --listen"},
+	{is(socket.ErrRefused), exitNetwork, "connection-refused", "is the other end listening on that port? Start it first, with --listen; --udp goes with both ends or with neither"},
 	{is(socket.ErrTimeout), exitNetwork, "timeout", "a firewall may drop the packets; --timeout changes how long to wait"},
 	{is(socket.ErrUnreachable), exitNetwork, "unreachable", "there is no route to that address from here"},
 	{is(socket.ErrNameServer), exitNetwork, "name-server", "is a name server set up here? An IP address needs none"},
 	{is(socket.ErrLost), exitNetwork, "connection-lost", "run the same command again"},
 	{is(errServers), exitServer, "servers", "'wherry lookup --trace' shows whom it asked and what they said"},
 	{is(transfer.ErrPeerSilent), exitNetwork, "timeout", "--timeout changes how long to wait"},
+	{is(transfer.ErrIdle), exitNetwork, "idle", "--timeout changes how long to wait"},
 	{is(transfer.ErrLost), exitNetwork, "connection-lost", "run the same command again"},
 	{is(echo.ErrNotEcho), exitNetwork, "protocol", "start 'wherry echo' there"},
 	{as[*transfer.ProtocolError], exitNetwork, "protocol", "is the other end wherry, of a version near to this one?"},

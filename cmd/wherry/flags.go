@@ -17,8 +17,9 @@ func meetingFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "plain", Usage: "neither pairing nor encryption: for labs and trusted wires; both ends must say it"},
 		&cli.DurationFlag{Name: "timeout", Usage: "give up when nothing moves for `DUR`", Value: transfer.DefaultTimeout, DefaultText: transfer.DefaultTimeout.String()},
 		rateFlag(),
-		traceFlag(),
-		&cli.StringFlag{Name: "congestion", Usage: "congestion control by `NAME`: over TCP one of the kernel's, as cubic or bbr; over UDP model or cubic"},
+		&cli.IntFlag{Name: "streams", Usage: "use up to `N` TCP connections at once, the smaller number of both ends' (default: 1, or 4 where a round trip takes 20 ms and more)"},
+		traceFlag(), pcapFlag(),
+		&cli.StringFlag{Name: "congestion", Usage: "congestion control by `NAME`: over TCP one of the kernel's, as cubic or bbr; over UDP model, cubic, or fixed at --rate"},
 		&cli.BoolFlag{Name: "ipv4", Aliases: []string{"4"}, Usage: "use IPv4 only"},
 		&cli.BoolFlag{Name: "ipv6", Aliases: []string{"6"}, Usage: "use IPv6 only"},
 		&cli.StringFlag{Name: "source", Usage: "dial from the local address `IP`"},
@@ -27,6 +28,20 @@ func meetingFlags() []cli.Flag {
 		&cli.StringFlag{Name: "receive-buffer", Usage: "the kernel's receive buffer, as `SIZE` 4MiB (default: the system tunes it)"},
 		jsonFlag(), quietFlag(),
 	}...)
+}
+
+// streamsFlag reads --streams. Reliable UDP fills a path by itself.
+func streamsFlag(c *cli.Context) (int, error) {
+	n := c.Int("streams")
+	switch {
+	case c.Bool("udp") && c.IsSet("streams") && n != 1:
+		return 0, usagef("--streams is for TCP: one reliable UDP connection fills the path")
+	case c.Bool("udp"):
+		return 1, nil
+	case c.IsSet("streams") && (n < 1 || n > transfer.MaxStreams):
+		return 0, usagef("--streams must be 1 to %d, not %d", transfer.MaxStreams, n)
+	}
+	return n, nil
 }
 
 func jsonFlag() cli.Flag {
@@ -38,6 +53,9 @@ func quietFlag() cli.Flag {
 }
 
 func printerFor(c *cli.Context, io stdio) *printer {
+	if io.parsed != nil {
+		io.parsed()
+	}
 	return newPrinter(io, printOptions{JSON: c.Bool("json"), Quiet: c.Bool("quiet")})
 }
 

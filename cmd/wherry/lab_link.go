@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -99,12 +100,19 @@ func labLink(c *cli.Context, io stdio) error {
 	if err != nil {
 		return p.fail(startError(run[0], err))
 	}
-	relaySignals(b, cmd, signals)
+	stopped := relaySignals(b, cmd, signals)
 	status, err := cmd.Wait()
 	terminal()
 	_ = b.Close()
-	if err != nil && !errors.Is(err, box.ErrClosed) {
-		return p.fail(err)
+	if err != nil {
+		sig := stopped.Load()
+		if sig == 0 {
+			return p.fail(fmt.Errorf("the command was killed: %w", err))
+		}
+		status = box.ExitStatus{Signal: int(sig)}
+	}
+	if err := b.Err(); err != nil {
+		p.Say("%s", oneLine(err))
 	}
 	tellLink(p, b, status, time.Since(start))
 	if n := status.Shell(); n != 0 {
@@ -118,9 +126,12 @@ const closeGrace = 5 * time.Second
 
 // relaySignals passes on what this process is told, and takes the box down when
 // that does not help. What a terminal sends it sends to CMD as well, so that is
-// only kept from ending this process.
-func relaySignals(b *box.Box, cmd *box.Process, signals <-chan os.Signal) {
+// only kept from ending this process. The result is the signal for which the box
+// was taken down, or 0.
+func relaySignals(b *box.Box, cmd *box.Process, signals <-chan os.Signal) *atomic.Int32 {
+	var stopped atomic.Int32
 	go func() {
+		var first syscall.Signal
 		var grace <-chan time.Time
 		for {
 			select {
@@ -130,9 +141,11 @@ func relaySignals(b *box.Box, cmd *box.Process, signals <-chan os.Signal) {
 				}
 				_ = cmd.Signal(s.(syscall.Signal))
 				if grace == nil {
+					first = s.(syscall.Signal)
 					grace = time.After(closeGrace)
 				}
 			case <-grace:
+				stopped.Store(int32(first))
 				_ = b.Close()
 				return
 			case <-cmd.Done():
@@ -140,6 +153,7 @@ func relaySignals(b *box.Box, cmd *box.Process, signals <-chan os.Signal) {
 			}
 		}
 	}()
+	return &stopped
 }
 
 type linkDone struct {

@@ -53,7 +53,7 @@ func TestCompletionBash(t *testing.T) {
 		"wherry re":             "receive",
 		"wherry receive --ke":   "--keep",
 		"wherry send -- --exc":  "--exclude",
-		"wherry lab d":          "dns",
+		"wherry lab dn":         "dns",
 		"wherry ping --inter":   "--interval",
 		"wherry send --timeo":   "--timeout",
 		"wherry receive --nosu": "",

@@ -3,6 +3,8 @@ package main
 import (
 	"net"
 	"runtime"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/wherry-net/wherry/socket"
@@ -14,6 +16,7 @@ import (
 // A measure is what is known of a connection before and after a transfer, to
 // tell what limited it.
 type measure struct {
+	mu     sync.Mutex // the transfer's goroutines call
 	conn   *socket.Conn
 	before socket.TCPInfo
 	after  socket.TCPInfo
@@ -22,7 +25,9 @@ type measure struct {
 	cpu    time.Duration
 	udp    *rudp.Conn
 	stats  arq.Stats
-	rtts   []time.Duration // samples of the kernel's smoothed RTT
+	// datagrams is what a receiver saw of --arq none.
+	datagrams arq.DatagramReport
+	rtts      []time.Duration // samples of the kernel's smoothed RTT
 }
 
 func startMeasure(conn net.Conn) *measure {
@@ -37,6 +42,8 @@ func startMeasure(conn net.Conn) *measure {
 // next measures the connection that takes the lost one's place; what was counted
 // on that is kept.
 func (m *measure) next(conn net.Conn) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	segments, retransmits := m.after.SegmentsSent-m.before.SegmentsSent, m.after.Retransmits-m.before.Retransmits
 	m.conn, m.udp, m.known = kernelConn(conn), udpConn(conn), false
 	if m.conn == nil {
@@ -64,6 +71,12 @@ func kernelConn(conn net.Conn) *socket.Conn {
 
 // sample notes the round-trip time now.
 func (m *measure) sample() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sampleLocked()
+}
+
+func (m *measure) sampleLocked() {
 	if m.conn == nil {
 		return
 	}
@@ -74,12 +87,14 @@ func (m *measure) sample() {
 
 // stop takes the last reading.
 func (m *measure) stop() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.udp != nil {
-		m.stats = m.udp.Stats()
+		m.stats, m.datagrams = m.udp.Stats(), m.udp.Datagrams()
 	}
 	if m.conn != nil && m.known {
 		m.after, m.known = m.conn.TCPInfo()
-		m.sample()
+		m.sampleLocked()
 	}
 }
 
@@ -89,6 +104,8 @@ const cpuBusy = 0.85
 
 // limiter says in a few words what kept the transfer from going faster.
 func (m *measure) limiter(sending bool, w transfer.Waited) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	elapsed := time.Since(m.start) - w.Peer
 	load := socket.Load{Elapsed: elapsed, SourceWait: w.Disk, WriteWait: w.Network, CPU: cpuTime() - m.cpu, Processors: runtime.GOMAXPROCS(0)}
 	if sending && m.udp != nil {
@@ -105,6 +122,21 @@ func (m *measure) limiter(sending bool, w transfer.Waited) string {
 		return "disk"
 	}
 	return "the sender or the network"
+}
+
+// bothLimiters is one sentence of what either end thinks. The sender knows the
+// network, and the receiver why its window was closed.
+func bothLimiters(sender, receiver string) string {
+	own, _, _ := strings.Cut(receiver, " ")
+	switch {
+	case sender == "":
+		return receiver
+	case strings.HasPrefix(sender, "receive") && (own == "cpu" || own == "disk"):
+		return "the receiver's " + receiver
+	case strings.HasPrefix(sender, "cpu"), strings.HasPrefix(sender, "source"):
+		return "the sender's " + sender
+	}
+	return sender
 }
 
 // packets is what this end's packets came to.

@@ -14,6 +14,7 @@ import (
 	"github.com/wherry-net/wherry/socket"
 	"github.com/wherry-net/wherry/socket/pace"
 	"github.com/wherry-net/wherry/socket/rudp"
+	"github.com/wherry-net/wherry/socket/rudp/arq"
 	"github.com/wherry-net/wherry/transfer"
 	"github.com/wherry-net/wherry/transfer/pairing"
 	"github.com/wherry-net/wherry/transfer/pairing/discover"
@@ -38,6 +39,7 @@ type meeting struct {
 	code    pairing.Code // zero: none was given
 	keyLog  io.Writer
 	rate    *pace.Limiter // nil: as fast as can be
+	streams int           // connections at once; 0 leaves it to the path
 	std     stdio
 	p       *printer
 	rec     recorder
@@ -88,7 +90,10 @@ func meetingFrom(c *cli.Context, std stdio, p *printer, role pairing.Role, dialF
 	if m.udp, err = udpConfig(c, m.options); err != nil {
 		return nil, err
 	}
-	if err = checkTrace(c); err != nil {
+	if err = checkRecording(c); err != nil {
+		return nil, err
+	}
+	if m.streams, err = streamsFlag(c); err != nil {
 		return nil, err
 	}
 	if m.code, err = givenCode(c, std); err != nil {
@@ -96,6 +101,9 @@ func meetingFrom(c *cli.Context, std stdio, p *printer, role pairing.Role, dialF
 	}
 	if m.rate, err = rateLimit(c); err != nil {
 		return nil, err
+	}
+	if m.udp != nil && (m.udp.Engine.Congestion == arq.Fixed || m.udp.Engine.ARQ == arq.NoARQ) {
+		m.rate = nil // the engine's: every datagram leaves at it
 	}
 	adjustRate(c.Context, m.rate, p)
 	if m.plain && c.String("code-file") != "" {
@@ -128,6 +136,13 @@ func (m *meeting) one(ctx context.Context) (*encounter, error) {
 	if err != nil {
 		return nil, err
 	}
+	if m.plain { // a code keeps strangers out by itself
+		side := transfer.Sending
+		if m.role == pairing.Receiver {
+			side = transfer.Receiving
+		}
+		ln = newGreeter(ctx, ln, side, func(peer net.Addr, err error) { m.p.Warn(peer.String(), strayWarning(err)) })
+	}
 	conn, err := ln.AcceptContext(ctx)
 	if err != nil {
 		ln.Close()
@@ -140,6 +155,9 @@ func (m *meeting) one(ctx context.Context) (*encounter, error) {
 	wg.Go(func() {
 		for {
 			conn, err := ln.AcceptContext(ctx)
+			if errors.Is(err, transfer.ErrPeerSilent) {
+				continue // the transfer goes on without whoever that was
+			}
 			if err != nil {
 				return
 			}
@@ -182,7 +200,7 @@ func (m *meeting) bind(ctx context.Context, address string) (waiter, error) {
 		if err != nil {
 			return nil, fmt.Errorf("listen on %s over UDP: %w", address, err)
 		}
-		return m.pacedWaiter(udpWaiter{ln}), nil
+		return m.pacedWaiter(udpWaiter{ln, m.keep, m.p}), nil
 	}
 	ln, err := socket.Listen(ctx, address, m.options)
 	if err != nil {
@@ -198,7 +216,7 @@ func familySuffix(f socket.Family) string {
 	return fmt.Sprint(int(f))
 }
 
-func (w udpWaiter) NetListener() net.Listener { return w.Listener }
+func (w udpWaiter) NetListener() net.Listener { return w }
 
 type plainWaiter struct{ *socket.Listener }
 

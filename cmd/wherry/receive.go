@@ -58,6 +58,9 @@ func receive(c *cli.Context, io stdio) error {
 		if c.Bool("json") {
 			return usagef("--output - and --json both want standard output")
 		}
+		if m.lossy() {
+			return usagef("--arq none writes at offsets, and --output - has none")
+		}
 		o.Output = io.Out
 	} else {
 		root, err := openDir(c.String("dir"))
@@ -87,6 +90,7 @@ func receive(c *cli.Context, io stdio) error {
 		return receiveOne(c.Context, m.session("receive", peer.conn), peer.conn, o)
 	}
 	o.Sessions = &transfer.Sessions{}
+	o.Idle = 5 * m.timeout // a minute, unless --timeout says otherwise
 	return serve(c.Context, m, "receive", 0, func(s *session, conn net.Conn) error {
 		return receiveOne(c.Context, s, conn, o)
 	})
@@ -94,6 +98,14 @@ func receive(c *cli.Context, io stdio) error {
 
 func receiveOne(ctx context.Context, s *session, conn net.Conn, o transfer.ReceiveOptions) error {
 	o.Trace = s.trace()
+	var err error
+	if o.Datagrams, err = datagramsOf(conn); err != nil {
+		conn.Close()
+		return s.done(transfer.Result{}, err)
+	}
+	o.Limiter = func(w transfer.Waited, sender string) string {
+		return bothLimiters(sender, s.measure.limiter(false, w))
+	}
 	result, err := transfer.Receive(ctx, conn, o)
 	if errors.Is(err, transfer.ErrContinued) {
 		return nil // the transfer that it continues has it, and will tell
@@ -102,7 +114,7 @@ func receiveOne(ctx context.Context, s *session, conn net.Conn, o transfer.Recei
 }
 
 func receiveOptions(c *cli.Context, io stdio, m *meeting) (o transfer.ReceiveOptions, err error) {
-	o = transfer.ReceiveOptions{NoSync: c.Bool("no-sync"), Timeout: m.timeout}
+	o = transfer.ReceiveOptions{NoSync: c.Bool("no-sync"), Timeout: m.timeout, Streams: m.streams, AllowMissing: c.Bool("allow-missing")}
 	switch s := c.String("output"); s {
 	case "", "-":
 	default:

@@ -50,6 +50,8 @@ func TestScripts(t *testing.T) {
 			switch cond {
 			case "root":
 				return os.Geteuid() == 0, nil
+			case "namespaces":
+				return mayHaveNamespaces(), nil
 			}
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
@@ -123,11 +125,23 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"oddtree":  func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(makeOddTree(ts.MkAbs(args[0]))) },
 	"sametree": sametree,
 	"traced":   traced,
+	"captured": captured,
 	"nothing":  nothing,
 	"fifo":     fifo,
 	"big":      bigFile,
 	"clock":    clock,
 	"idle":     idle,
+	"lines":    lines,
+}
+
+// lines FILE N succeeds if FILE has N lines.
+func lines(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: lines FILE N")
+	}
+	if n := strings.Count(ts.ReadFile(args[0]), "\n"); strconv.Itoa(n) != args[1] {
+		ts.Fatalf("%s has %d lines, want %s", args[0], n, args[1])
+	}
 }
 
 // waitfor FILE REGEXP waits until FILE, which a program in the background

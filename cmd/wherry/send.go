@@ -58,6 +58,14 @@ func send(c *cli.Context, io stdio) error {
 	if c.IsSet("name") && stdin == 0 {
 		return usagef("--name names standard input, and '-' is not among the paths")
 	}
+	if m.lossy() {
+		switch {
+		case stdin > 0:
+			return usagef("--arq none sends files, whose size is known, and '-' has none")
+		case c.Bool("compress"):
+			return usagef("--arq none does not --compress: what is lost would take the rest with it")
+		}
+	}
 	so := transfer.SourceOptions{FollowSymlinks: c.Bool("follow-symlinks"), Stdin: io.In, Name: c.String("name")}
 	if err := applyFilter(c, &so); err != nil {
 		return err
@@ -81,6 +89,17 @@ func send(c *cli.Context, io stdio) error {
 	defer m.rec.close()
 	one := func(s *session, conn net.Conn, o transfer.SendOptions) error {
 		o.Timeout, o.Compress, o.Trace = m.timeout, c.Bool("compress"), s.trace()
+		o.Streams = m.streams
+		var err error
+		if o.Datagrams, err = datagramsOf(conn); err != nil {
+			conn.Close()
+			return s.done(transfer.Result{}, err)
+		}
+		o.AllowMissing = c.Bool("allow-missing")
+		o.Limiter = func(w transfer.Waited) string {
+			s.measure.stop() // now: what the kernel counts from here on is waiting for receipts
+			return s.measure.limiter(true, w)
+		}
 		result, err := transfer.Send(c.Context, conn, src, o)
 		return s.done(result, err)
 	}

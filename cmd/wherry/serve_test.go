@@ -114,3 +114,32 @@ func TestKeepTellsPeersApart(t *testing.T) {
 		t.Errorf("%d results: %v", n, r)
 	}
 }
+
+// Both ends print the same of what limited a transfer.
+func TestBothEndsAgreeOnTheLimiter(t *testing.T) {
+	file := aFile(t, "f", 3<<20)
+	r := startWherry(t, noInput(), "receive", "--json", "--plain", "--yes", "--listen", listenAny, "--dir", t.TempDir())
+	s := startWherry(t, noInput(), "send", "--json", "--plain", "--to", r.address(t), file)
+	if s.wait() != 0 || r.wait() != 0 {
+		t.Fatalf("send: %v\nreceive: %v", s, r)
+	}
+	limiter := func(w *wherryProc) any {
+		events := w.events(t)
+		return events[len(events)-1]["limiter"]
+	}
+	if a, b := limiter(s), limiter(r); a != b || a == "" {
+		t.Errorf("the sender was limited by %v, the receiver by %v", a, b)
+	}
+	for _, c := range [][3]string{
+		{"receive window 80%", "disk", "the receiver's disk"},
+		{"receive window 80%", "the sender or the network", "receive window 80%"},
+		{"cpu 93%", "cpu", "the sender's cpu 93%"},
+		{"source 60%", "the sender or the network", "the sender's source 60%"},
+		{"congestion window 99%", "disk", "congestion window 99%"},
+		{"", "disk", "disk"},
+	} {
+		if got := bothLimiters(c[0], c[1]); got != c[2] {
+			t.Errorf("%q and %q make %q, want %q", c[0], c[1], got, c[2])
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"runtime/debug"
@@ -80,6 +81,7 @@ type doneEvent struct {
 	Limiter     string     `json:"limiter"`
 	Skipped     int        `json:"skipped"`
 	Failed      int        `json:"failed"`
+	Datagrams   *pathEvent `json:"datagrams,omitempty"` // --arq none
 }
 
 // session shows a transfer over conn.
@@ -101,8 +103,8 @@ func newSession(p *printer, role string, conn net.Conn) *session {
 
 // arq is the name of the protocol that retransmits.
 func (s *session) arq() string {
-	if s.transport == "udp" {
-		return "model"
+	if s.measure.udp != nil {
+		return s.measure.udp.ARQ().String()
 	}
 	return "kernel"
 }
@@ -154,12 +156,26 @@ func (s *session) trace() *transfer.Trace {
 			s.tally.sample(conn)
 			s.say("connected again")
 		},
+		Missing: s.missing,
 		Closing: func() {
 			s.measure.stop()
 			s.tally.end()
 		},
-		Warning: func(path, text string) { s.p.warn(s.peer, s.tag, path, text) },
+		Warning: func(path string, why error) { s.p.warn(s.peer, s.tag, path, s.advise(why)) },
 	}
+}
+
+// advise is the text of a warning, with the flag that settles it.
+func (s *session) advise(why error) string {
+	text := why.Error()
+	var link *transfer.LinkError
+	switch {
+	case errors.As(why, &link):
+		text += " (--follow-symlinks sends what it points to)"
+	case errors.Is(why, transfer.ErrExists) && s.role == "receive":
+		text += " (--overwrite says what to do)"
+	}
+	return text
 }
 
 // done prints the summary, or what failed and what remains.
@@ -169,16 +185,21 @@ func (s *session) done(r transfer.Result, err error) error {
 	if s.pushedOut != nil && s.pushedOut() {
 		return &shownError{err} // a line for each would only help who floods
 	}
-	if err != nil {
+	holes, ok := errors.AsType[*transfer.MissingError](err)
+	if err != nil && !ok {
 		if r.Files > 0 || r.Left > 0 {
 			s.say("%s", s.remains(r))
 		}
 		s.p.failed(s.peer, s.tag, classify(err))
 		return &shownError{err}
 	}
-	limiter := s.measure.limiter(s.role == "send", r.Waited)
+	limiter := r.Limiter
+	if limiter == "" {
+		limiter = s.measure.limiter(s.role == "send", r.Waited)
+	}
 	m := s.measure
 	sent, lost, retransmits := m.packets()
+	path := s.path(r, &sent, &lost)
 	moving := r.Elapsed - r.Waited.Peer
 	bps := 0.0
 	if moving > 0 {
@@ -188,8 +209,17 @@ func (s *session) done(r transfer.Result, err error) error {
 		Event: "done", Role: s.role, Peer: r.Peer, Transport: s.transport, ARQ: s.arq(), Encrypted: s.sealed, Files: r.Files, Bytes: r.Bytes,
 		Seconds: r.Elapsed.Seconds(), GoodputBPS: bps, Resumed: r.Resumed,
 		PacketsSent: sent, PacketsLost: lost, Retransmits: retransmits,
-		RTT: m.rtt(), Limiter: limiter, Skipped: r.Skipped, Failed: r.Failed,
+		RTT: m.rtt(), Limiter: limiter, Skipped: r.Skipped, Failed: r.Failed, Datagrams: path,
 	})
+	if path != nil {
+		s.sayPath(r, path)
+	}
+	if holes != nil {
+		if !s.p.o.JSON {
+			s.p.failed(s.peer, s.tag, classify(holes))
+		}
+		return &shownError{holes}
+	}
 	verb := "sent"
 	if s.role == "receive" {
 		verb = "received"
@@ -198,7 +228,11 @@ func (s *session) done(r transfer.Result, err error) error {
 	if r.Moved > 0 {
 		line += fmt.Sprintf(" (%s), limited by %s", formatRate(bps/8), limiter)
 	}
-	s.say("%s; every file verified", line)
+	if r.Holes > 0 {
+		s.say("%s; %s with bytes missing, the others verified", line, count(r.Holes, "file"))
+	} else {
+		s.say("%s; every file verified", line)
+	}
 	if r.Resumed > 0 {
 		s.say("%s of it was here already (%s unchanged)", formatBytes(r.Resumed), count(r.Had, "file"))
 	}

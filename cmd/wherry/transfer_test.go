@@ -55,6 +55,10 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
+// parsing is held while a command line is read: urfave/cli keeps its help flag in a
+// variable that all of them write.
+var parsing sync.Mutex
+
 // startWherry runs a command line until it ends or the test does.
 func startWherry(t *testing.T, in io.Reader, args ...string) *wherryProc {
 	t.Helper()
@@ -77,10 +81,18 @@ func startWherry(t *testing.T, in io.Reader, args ...string) *wherryProc {
 			found(e.Address)
 		}
 	}
+	parsing.Lock()
+	defer parsing.Unlock()
+	parsed := make(chan struct{})
+	once := sync.OnceFunc(func() { close(parsed) })
 	go func() {
-		w.code = run(ctx, append([]string{"wherry"}, args...), stdio{In: in, Out: &w.out, Err: &w.errs})
+		w.code = run(ctx, append([]string{"wherry"}, args...), stdio{In: in, Out: &w.out, Err: &w.errs, parsed: once})
 		close(w.done)
 	}()
+	select {
+	case <-parsed:
+	case <-w.done:
+	}
 	t.Cleanup(func() { stop(); <-w.done })
 	return w
 }

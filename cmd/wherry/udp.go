@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,8 +23,11 @@ import (
 func udpFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "udp", Usage: "go over UDP with our own sequence numbers, windows and retransmission; both ends must say it"},
-		&cli.StringFlag{Name: "arq", Usage: "the UDP protocol by `NAME`: model", Value: "model"},
-		&cli.IntFlag{Name: "payload", Usage: "UDP: datagrams of at most `BYTES` (default: found by probing the path)"},
+		&cli.StringFlag{Name: "arq", Usage: "the UDP protocol by `NAME`: model, stop-and-wait, go-back-n, selective-repeat, or none, which sends each datagram once and which both ends must say", DefaultText: "model; an end that listens follows the other"},
+		&cli.IntFlag{Name: "window", Usage: "UDP: `N` packets under way with go-back-n and selective-repeat", DefaultText: strconv.Itoa(arq.DefaultWindow)},
+		&cli.DurationFlag{Name: "rto", Usage: "UDP: send again after `DUR` with stop-and-wait, go-back-n and selective-repeat", DefaultText: "measured, by RFC 6298"},
+		&cli.BoolFlag{Name: "allow-missing", Usage: "UDP: with --arq none, files with bytes missing are delivered, zeros in their place, and no failure"},
+		&cli.IntFlag{Name: "payload", Usage: "UDP: datagrams of at most `BYTES` (default: found by probing the path; 1200 with an --arq other than model)"},
 		&cli.StringFlag{Name: "loss", Usage: "UDP: lose this share of what this end sends, as `P` 1%"},
 		&cli.StringFlag{Name: "delay", Usage: "UDP: deliver `D` later, as 25ms"},
 		&cli.StringFlag{Name: "jitter", Usage: "UDP: vary the delay by `D`"},
@@ -42,25 +47,16 @@ func udpConfig(c *cli.Context, o socket.Options) (*rudp.Config, error) {
 		return nil, err
 	}
 	if !c.Bool("udp") {
-		for _, name := range []string{"arq", "payload", "loss", "delay", "jitter", "reorder", "duplicate", "corrupt", "bandwidth", "queue", "seed"} {
+		for _, name := range []string{"arq", "window", "rto", "allow-missing", "payload", "loss", "delay", "jitter", "reorder", "duplicate", "corrupt", "bandwidth", "queue", "seed"} {
 			if c.IsSet(name) {
 				return nil, usagef("--%s is for UDP", name).hint("add --udp on both ends")
 			}
 		}
 		return nil, nil
 	}
-	if name := c.String("arq"); name != "model" {
-		return nil, usagef("--arq knows model, not %s", quoteArg(name))
-	}
 	cfg := &rudp.Config{Local: o.Source}
-	switch name := c.String("congestion"); name {
-	case "", "model":
-	case "cubic":
-		cfg.Engine.Congestion = arq.Cubic
-	case "fixed":
-		return nil, usagef("--congestion fixed needs --rate, which is not there yet")
-	default:
-		return nil, usagef("--congestion is model or cubic with --udp, not %s", quoteArg(name))
+	if err := arqFlags(c, &cfg.Engine); err != nil {
+		return nil, err
 	}
 	if n := c.Int("payload"); n != 0 {
 		if n < arq.MinDatagram || n > arq.MaxDatagram {
@@ -73,6 +69,11 @@ func udpConfig(c *cli.Context, o socket.Options) (*rudp.Config, error) {
 	cfg.Socket.RecvBuffer, cfg.Socket.SendBuffer = o.ReceiveBuffer, o.SendBuffer
 	if link.Impairs() {
 		cfg.Socket.Impair = link
+		if cfg.Engine.ARQ == arq.NoARQ {
+			// What becomes of a datagram follows from its number, whatever
+			// else had to be sent.
+			link.Index = arq.DatagramNumber
+		}
 	}
 	o.Congestion = "" // named a controller of ours, not the kernel's
 	cfg.Socket.Control = o.Control
@@ -140,16 +141,44 @@ func dialUDP(ctx context.Context, address string, o socket.Options, cfg rudp.Con
 	return conn, nil
 }
 
-// udpWaiter is a reliable UDP listener.
-type udpWaiter struct{ *rudp.Listener }
+// udpWaiter is a reliable UDP listener. Somebody who runs another protocol ends
+// it, like every mistake of the other end, unless many are served.
+type udpWaiter struct {
+	*rudp.Listener
+	many bool
+	p    *printer
+}
 
 func (w udpWaiter) AcceptContext(ctx context.Context) (net.Conn, error) {
-	c, err := w.Listener.AcceptContext(ctx)
-	if err != nil {
-		return nil, err
+	for {
+		c, err := w.Listener.AcceptContext(ctx)
+		if err == nil {
+			return c, nil
+		}
+		differ, ok := errors.AsType[*arq.ARQError](err)
+		if !ok {
+			return nil, err
+		}
+		if !w.many {
+			return nil, differ
+		}
+		w.p.Say("turned away: %v", differ)
 	}
-	return c, nil
 }
+
+// Accept is for pairing, which waits after other errors and tries again.
+func (w udpWaiter) Accept() (net.Conn, error) {
+	c, err := w.AcceptContext(context.Background())
+	if differ, ok := errors.AsType[*arq.ARQError](err); ok {
+		return nil, endOfListening{differ}
+	}
+	return c, err
+}
+
+// endOfListening makes an error one after which nobody listens any more.
+type endOfListening struct{ error }
+
+func (e endOfListening) Unwrap() []error { return []error{e.error, net.ErrClosed} }
 
 // udpConn finds the reliable UDP connection below encryption.
 func udpConn(conn net.Conn) *rudp.Conn {

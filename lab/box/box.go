@@ -89,8 +89,6 @@ var (
 	addr6 = [2]netip.Addr{netip.MustParseAddr("fd77::1"), netip.MustParseAddr("fd77::2")}
 )
 
-const bits4, bits6 = 24, 64
-
 // Addr is the IPv4 address of h.
 func (h Host) Addr() netip.Addr { return addr4[h&1] }
 

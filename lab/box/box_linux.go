@@ -24,7 +24,8 @@ type Box struct {
 	backend Backend
 	wires   [2]*wire
 	ctl     *channel
-	gone    chan struct{} // closed when the box's process has ended
+	proc    *os.Process   // the box's first
+	gone    chan struct{} // closed when it has ended
 	initErr error         // why, set before gone is closed
 
 	mu      sync.Mutex
@@ -129,6 +130,7 @@ func (b *Box) spawn(o *Options, ctl *os.File) error {
 				err = nil
 			}
 		}
+		b.proc = cmd.Process
 		started <- err
 		if err != nil {
 			return
@@ -139,6 +141,9 @@ func (b *Box) spawn(o *Options, ctl *os.File) error {
 	err := <-started
 	for _, forbidden := range []error{unix.EPERM, unix.EACCES, unix.ENOSPC, unix.EUSERS, unix.EINVAL, unix.ENOSYS} {
 		if errors.Is(err, forbidden) {
+			if forbidden == unix.ENOSPC || forbidden == unix.EUSERS {
+				return fmt.Errorf("make namespaces: %w (user.max_user_namespaces or user.max_net_namespaces is reached)", ErrNamespaces)
+			}
 			return fmt.Errorf("make namespaces: %w (%w)", ErrNamespaces, forbidden)
 		}
 	}
@@ -399,6 +404,17 @@ func (b *Box) Stats() [2]Stats {
 	return s
 }
 
+// Err is why the link has stopped carrying packets, or nil: it works, or was
+// closed.
+func (b *Box) Err() error {
+	for _, w := range b.wires {
+		if err := w.failed(); err != nil {
+			return fmt.Errorf("link: %w", err)
+		}
+	}
+	return nil
+}
+
 // Close ends every process in the box and takes it down. [Box.Stats] may be asked
 // afterwards. When Close returns nothing is left: no process, no device; the
 // kernel frees the namespaces.
@@ -416,7 +432,12 @@ func (b *Box) Close() error {
 		// Its process ends when it reads the end of the channel; everything
 		// else in the process namespace goes with it.
 		b.ctl.close()
-		<-b.gone
+		select {
+		case <-b.gone:
+		case <-time.After(closePatience):
+			_ = b.proc.Kill() // it was stopped
+			<-b.gone
+		}
 		for _, w := range b.wires {
 			if w != nil {
 				w.close()

@@ -30,6 +30,9 @@ func (b *Box) Backend() Backend { return Auto }
 // Stats are zero.
 func (b *Box) Stats() [2]Stats { return [2]Stats{} }
 
+// Err is ErrUnsupported.
+func (b *Box) Err() error { return ErrUnsupported }
+
 // Close does nothing.
 func (b *Box) Close() error { return nil }
 

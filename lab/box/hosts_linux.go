@@ -16,6 +16,9 @@ import (
 // device is what the link is called on both hosts.
 const device = "eth0"
 
+// bits4 and bits6 are the lengths of the link's prefixes.
+const bits4, bits6 = 24, 64
+
 // queueLen is the length of a TUN device's queue in packets: what may wait for
 // the emulator while that waits for a processor, 100 ms at 1 Gbit/s. The queue is
 // empty otherwise; the link's own queue is the emulator's.

@@ -117,6 +117,15 @@ func (p *packetPort) give(fs []frame) (refused int, err error) {
 	return refused, nil
 }
 
+func (p *packetPort) broken() error {
+	// The veth pair goes when the host deletes its end of it.
+	if no, err := unix.GetsockoptInt(p.file, unix.SOL_SOCKET, unix.SO_ERROR); err != nil || no == 0 || no == int(unix.ENETDOWN) {
+		return errRemoved
+	} else {
+		return os.NewSyscallError("packet socket", unix.Errno(no))
+	}
+}
+
 func (p *packetPort) fd() int { return p.file }
 
 func (p *packetPort) missed() uint64 {

@@ -17,6 +17,9 @@ type port interface {
 	give(fs []frame) (refused int, err error)
 	// fd becomes readable when there is something to take.
 	fd() int
+	// broken says why the file has an error condition; the port is of no more
+	// use then.
+	broken() error
 	// missed counts packets that the host has sent and that were dropped
 	// before they could be taken.
 	missed() uint64

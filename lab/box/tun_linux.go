@@ -46,6 +46,8 @@ func (p *tunPort) give(fs []frame) (refused int, err error) {
 	return refused, nil
 }
 
+func (p *tunPort) broken() error { return errRemoved }
+
 func (p *tunPort) fd() int        { return p.file }
 func (p *tunPort) missed() uint64 { return 0 } // the device counts them
 func (p *tunPort) close()         { unix.Close(p.file) }

@@ -1,6 +1,7 @@
 package box
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -79,6 +80,16 @@ func (w *wire) stats() Stats {
 	return Stats{Stats: w.link.Stats(), Missed: w.in.missed(), Ignored: w.ignored, Refused: w.refused, Late: w.late}
 }
 
+// failed is what ended the wire before its time.
+func (w *wire) failed() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
+
+// errRemoved ends a wire.
+var errRemoved = errors.New("a host removed its end of the link")
+
 func (w *wire) now() time.Duration { return time.Since(w.start0) }
 
 func (w *wire) run() {
@@ -86,7 +97,7 @@ func (w *wire) run() {
 	// The thread ends with this goroutine, so it can have its own timer slack:
 	// 50 µs, the default, is the time that four packets take at 1 Gbit/s.
 	runtime.LockOSThread()
-	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 25000, 0, 0, 0)
 	push := func(pkt []byte) {
 		if chatter(pkt) {
 			w.ignored++
@@ -158,8 +169,12 @@ func (w *wire) wait(poll []unix.PollFd) error {
 		ts := unix.NsecToTimespec(int64(d))
 		timeout = &ts
 	}
+	poll[0].Revents = 0
 	if _, err := unix.Ppoll(poll, timeout, nil); err != nil && err != unix.EINTR {
 		return os.NewSyscallError("ppoll", err)
+	}
+	if poll[0].Revents&(unix.POLLERR|unix.POLLHUP|unix.POLLNVAL) != 0 {
+		return w.in.broken()
 	}
 	return nil
 }

@@ -192,6 +192,13 @@ func (c *Conn) readBatch(ms []Message) (int, error) {
 	b.from, b.done, b.errno = 0, 0, 0
 	err := c.sys.raw.Read(b.try)
 	c.count.recvCalls.Add(1)
+	for err == nil && b.errno == unix.EMSGSIZE {
+		// ICMP says of something that was sent that it was too long for the
+		// path. Anybody can forge that; path MTU discovery does its own.
+		c.count.tooLong.Add(1)
+		err = c.sys.raw.Read(b.try)
+		c.count.recvCalls.Add(1)
+	}
 	if err == nil && b.errno != 0 {
 		err = os.NewSyscallError("recvmmsg", b.errno)
 	}
@@ -326,6 +333,10 @@ func (w *writing) flush() error {
 		p := &w.at[b.from]
 		m := &w.ms[p.msg]
 		switch {
+		case !tried && (b.errno == unix.EMSGSIZE || b.errno == unix.EPERM):
+			// EMSGSIZE: perhaps not about this one, but what ICMP says of an
+			// earlier one. EPERM: connection tracking. Once more.
+			tried = true
 		case p.train && (b.errno == unix.EIO || b.errno == unix.EINVAL || b.errno == unix.EMSGSIZE):
 			// EIO: the device cannot make the checksums. EINVAL and EMSGSIZE:
 			// no segmentation, or a segment longer than the MTU; only single
@@ -335,11 +346,10 @@ func (w *writing) flush() error {
 			}
 			b.from++
 			w.advance(b.from)
+			tried = false
 			if !c.Segmenting(m.Addr) {
 				return nil
 			}
-		case b.errno == unix.EPERM && !tried:
-			tried = true // connection tracking: once more
 		default:
 			err := os.NewSyscallError("sendmmsg", b.errno)
 			if !c.dropped(err) {

@@ -107,7 +107,7 @@ type Stats struct {
 	HostDrops uint64
 	Truncated uint64 // arrived longer than Buf
 	// What the host refused to send, and what was not an error therefore.
-	TooLong   uint64 // EMSGSIZE
+	TooLong   uint64 // EMSGSIZE, from the interface or, by ICMP, from the path
 	NoBuffers uint64 // ENOBUFS
 	Forbidden uint64 // EPERM
 	// Unsegmented counts trains that were sent again singly.

@@ -13,7 +13,7 @@ func (c *Conn) readPlain(ms []Message) (int, error) {
 		n, _, _, from, err := c.udp.ReadMsgUDPAddrPort(m.Buf, nil)
 		c.count.recvCalls.Add(1)
 		if err != nil {
-			if isTooLong(err) { // Windows fails with WSAEMSGSIZE
+			if isTooLong(err) { // Windows fails with WSAEMSGSIZE; elsewhere it is ICMP about what was sent
 				c.count.truncated.Add(1)
 				continue
 			}
@@ -62,7 +62,7 @@ func (c *Conn) writeOne(b []byte, to netip.AddrPort) error {
 			c.count.sentBytes.Add(uint64(len(b)))
 			return nil
 		}
-		if !errors.Is(err, syscall.EPERM) {
+		if !errors.Is(err, syscall.EPERM) && !isTooLong(err) {
 			break
 		}
 	}

@@ -25,6 +25,7 @@ type Conn struct {
 	localAddr  netip.Addr // that the peer sends to, where the system tells
 	readers    sync.Cond
 	writers    sync.Cond
+	datagrams  sync.Cond // those that wait to send or receive one
 	reading    deadline
 	writing    deadline
 	want       int // the room that the most modest waiting writer wants
@@ -44,7 +45,7 @@ var _ net.Conn = (*Conn)(nil)
 func newConn(e *endpoint, eng *arq.Conn, local netip.Addr) *Conn {
 	c := &Conn{ep: e, eng: eng, localAddr: local, kick: make(chan struct{}, 1), ready: make(chan struct{}), over: make(chan struct{})}
 	c.alarm.wake = c.wake
-	c.readers.L, c.writers.L = &c.mu, &c.mu
+	c.readers.L, c.writers.L, c.datagrams.L = &c.mu, &c.mu, &c.mu
 	c.reading.cond, c.writing.cond = &c.readers, &c.writers
 	c.want = writeChunk
 	c.wake()
@@ -55,7 +56,7 @@ const (
 	// writeChunk is how much room there should be before a writer that waits
 	// is woken: waking one for every packet acknowledged is no way to fill a
 	// fast path.
-	writeChunk = 64 << 10
+	writeChunk = 256 << 10
 	// readChunk is how much is read before the loop looks whether the peer
 	// should be granted more.
 	readChunk = 128 << 10
@@ -168,6 +169,7 @@ func (c *Conn) Close() error {
 	c.eng.Close()
 	c.readers.Broadcast()
 	c.writers.Broadcast()
+	c.datagrams.Broadcast()
 	c.reading.stop()
 	c.writing.stop()
 	c.mu.Unlock()

@@ -12,6 +12,14 @@
 // It neither encrypts nor authenticates; put TLS on top. The checksum in each
 // datagram is against accidents only.
 //
+// # Other protocols
+//
+// [arq.Config].ARQ chooses a textbook protocol for the stream, or arq.NoARQ, which
+// adds datagrams that are sent once ([Conn.SendDatagram]). A listener that was told
+// nothing follows its clients, except to NoARQ. A client that runs another protocol
+// than a listener insists on fails with an [*arq.ARQError], and so does the Accept
+// that it would have been for.
+//
 // # Goroutines
 //
 // A socket has two: one receives and hands each datagram to the engine it is
@@ -46,7 +54,8 @@
 // # Memory
 //
 // A connection holds what is written and not acknowledged and what has arrived
-// and is not read, at most 16 MiB each by default, and starts small. A Listener
+// and is not read, at most 24 MiB each by default, in blocks as they are needed.
+// What a peer may send ahead starts at 512 KiB and grows as it is read. A Listener
 // takes no memory for a client before that has proven its address, and at most
 // Config.MaxConns connections.
 package rudp

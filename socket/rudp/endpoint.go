@@ -193,9 +193,19 @@ func (e *endpoint) stranger(now time.Duration, m *datagram.Message, d []byte) *C
 		return nil
 	}
 	cfg, off := e.engineConfig(m.Local, m.Addr)
-	c := e.add(e.acceptor.Accept(now, cfg, v), m.Local, off)
+	eng := e.acceptor.Accept(now, cfg, v)
+	differ := eng.Disagreement() != nil
+	c := e.add(eng, m.Local, off)
 	if c == nil {
 		return nil
+	}
+	if differ {
+		// Accept is told when the client has been.
+		go func() {
+			<-c.over
+			e.listener.offer(c)
+		}()
+		return c
 	}
 	if !e.listener.offer(c) {
 		// Somebody closed the listener or filled the backlog just now.
@@ -222,6 +232,7 @@ func (e *endpoint) room(id uint64, now time.Duration) bool {
 // addresses.
 func (e *endpoint) engineConfig(local netip.Addr, remote netip.AddrPort) (arq.Config, *offload) {
 	cfg := e.cfg.Engine
+	cfg.Epoch = e.clock.epoch()
 	at := e.localFor(local)
 	if cfg.MaxDatagram == 0 {
 		cfg.MaxDatagram = datagram.InterfacePayload(at.Addr(), remote.Addr())
@@ -233,7 +244,7 @@ func (e *endpoint) engineConfig(local netip.Addr, remote netip.AddrPort) (arq.Co
 	}
 	var off *offload
 	if e.sock.Segmenting(remote) {
-		off = &offload{disable: func() { e.sock.DisableSegmentation(remote) }}
+		off = &offload{disable: e.sock.DisableSegmentation}
 		cfg.Trace = off.watch(cfg.Trace)
 	}
 	return cfg, off

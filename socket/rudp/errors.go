@@ -105,6 +105,7 @@ func (c *Conn) fail(err error) {
 	}
 	c.readers.Broadcast()
 	c.writers.Broadcast()
+	c.datagrams.Broadcast()
 	c.mu.Unlock()
 	c.wake()
 }

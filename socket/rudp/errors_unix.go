@@ -6,4 +6,5 @@ import "syscall"
 
 const refused = syscall.ECONNREFUSED
 
-var unreachables = []error{syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.ENETDOWN, syscall.EADDRNOTAVAIL}
+var unreachables = []error{syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.ENETDOWN, syscall.EADDRNOTAVAIL,
+	syscall.ENOPROTOOPT, syscall.EPROTO, syscall.EOPNOTSUPP}

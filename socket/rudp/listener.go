@@ -55,7 +55,9 @@ func (l *Listener) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// AcceptContext waits for a connection until ctx ends.
+// AcceptContext waits for a connection until ctx ends. An error that wraps an
+// [*arq.ARQError] is of one client, who runs another protocol and is told so;
+// the Listener goes on.
 func (l *Listener) AcceptContext(ctx context.Context) (*Conn, error) {
 	for {
 		l.mu.Lock()
@@ -70,6 +72,9 @@ func (l *Listener) AcceptContext(ctx context.Context) (*Conn, error) {
 				l.signal()
 			}
 			l.mu.Unlock()
+			if err := c.disagreement(); err != nil {
+				return nil, l.opError(err)
+			}
 			return c, nil
 		}
 		l.mu.Unlock()

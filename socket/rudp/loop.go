@@ -82,6 +82,9 @@ func (c *Conn) received() {
 
 // notify wakes whom the engine's news concern. It is called with the lock held.
 func (c *Conn) notify() {
+	if c.eng.ARQ() == arq.NoARQ {
+		c.datagrams.Broadcast()
+	}
 	if !c.isReady && c.eng.State() != arq.StateHandshake {
 		c.isReady = true
 		close(c.ready)
@@ -98,6 +101,7 @@ func (c *Conn) notify() {
 
 // finish tells everybody that the connection is over.
 func (c *Conn) finish() {
+	c.datagrams.Broadcast()
 	if !c.isReady {
 		c.isReady = true
 		close(c.ready)

@@ -1,6 +1,7 @@
 package rudp
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/wherry-net/wherry/socket/datagram"
@@ -12,7 +13,8 @@ import (
 // offload does nothing. It is guarded by the connection's lock.
 type offload struct {
 	cmp     datagram.Comparison
-	disable func()
+	disable func(netip.AddrPort)
+	to      netip.AddrPort // where the last train went: a client may move
 	// alone marks, by the packets' numbers, what was sent singly while
 	// comparing. A comparison takes a few thousand packets.
 	alone *[ringPackets / 64]uint64
@@ -58,7 +60,7 @@ func (o *offload) settled(number uint64, lost bool) {
 	}
 	o.cmp.Settled(!alone, lost)
 	if o.cmp.Off() && o.disable != nil {
-		o.disable()
+		o.disable(o.to)
 		o.disable = nil
 	}
 }
@@ -68,6 +70,7 @@ func (o *offload) sending(m *datagram.Message) {
 	if o == nil {
 		return
 	}
+	o.to = m.Addr
 	if !o.cmp.Comparing() {
 		o.on = false
 		return

@@ -22,7 +22,8 @@
 //	quic:packet_received            the same
 //	quic:packet_dropped             an arrival that was ignored; reason: duplicate, checksum, …
 //	quic:packets_acked              an ACK's news: ranges, sacked, and UNA after it
-//	quic:packet_lost                reason: reordering_threshold, time_threshold, pto_expired
+//	quic:packet_lost                reason: reordering_threshold, time_threshold, pto_expired,
+//	                                timer_expired, go_back
 //	wherry:spurious_loss            a packet deemed lost was acknowledged after all
 //	quic:recovery_metrics_updated   rtt: a sample, or a round trip has passed
 //	quic:congestion_state_updated   type: the controller's new phase
@@ -30,6 +31,8 @@
 //	quic:mtu_updated                size
 //	wherry:send_window_updated      the peer allows more
 //	wherry:receive_window_updated   the application has read
+//	wherry:frame_window_updated     the window of a textbook protocol: frame_una, frame_nxt,
+//	                                frame_wnd, counted in frames
 //	wherry:link_packet              what the impaired link decides on a packet that
 //	                                this end sends; type: delivered, lost, tail drop, …;
 //	                                queue: bytes before the bottleneck

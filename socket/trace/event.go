@@ -27,6 +27,7 @@ const (
 	MTUUpdated
 	SendWindow
 	ReceiveWindow
+	FrameWindow
 	LinkPacket
 	TCPInfo
 	Progress
@@ -55,6 +56,7 @@ var kindTable = [kinds]struct {
 	MTUUpdated:        {"quic", "mtu_updated", 0},
 	SendWindow:        {"wherry", "send_window_updated", sending},
 	ReceiveWindow:     {"wherry", "receive_window_updated", receiving},
+	FrameWindow:       {"wherry", "frame_window_updated", 0},
 	LinkPacket:        {"wherry", "link_packet", 0},
 	TCPInfo:           {"wherry", "tcp_info", sending | receiving | HasRetransmits},
 	Progress:          {"wherry", "transfer_progress", 0},
@@ -96,6 +98,8 @@ const (
 	HasRcvNXT
 	HasRcvWND
 	HasRetransmits
+	HasDatagram
+	HasFrames
 
 	sending   = HasUNA | HasNXT | HasWND | HasInFlight | HasCwnd | HasPacing | HasBandwidth | HasSRTT | HasRTTVar | HasMinRTT | HasQueueDelay
 	receiving = HasRcvRead | HasRcvNXT | HasRcvWND
@@ -172,6 +176,11 @@ type Event struct {
 	// The receiver: read by the application, next expected, granted.
 	RcvRead, RcvNXT, RcvWND int64
 
+	Datagram int64 // number of the DATAGRAM in the packet (protocol none)
+
+	// The window of a textbook protocol, in its frames.
+	FrameUNA, FrameNXT, FrameWND int64
+
 	// Retransmits counts: segments so far (TCPInfo), probe timeouts in a row
 	// (TimerExpired), events that are missing (Missed).
 	Retransmits int64
@@ -225,6 +234,10 @@ var columns = [...]column{
 	{"rcv_nxt", HasRcvNXT, count, func(e *Event) *int64 { return &e.RcvNXT }},
 	{"rcv_wnd", HasRcvWND, count, func(e *Event) *int64 { return &e.RcvWND }},
 	{"retransmits", HasRetransmits, count, func(e *Event) *int64 { return &e.Retransmits }},
+	{"datagram", HasDatagram, count, func(e *Event) *int64 { return &e.Datagram }},
+	{"frame_una", HasFrames, count, func(e *Event) *int64 { return &e.FrameUNA }},
+	{"frame_nxt", HasFrames, count, func(e *Event) *int64 { return &e.FrameNXT }},
+	{"frame_wnd", HasFrames, count, func(e *Event) *int64 { return &e.FrameWND }},
 }
 
 // last reports whether nothing more is to be expected of the connection, so that

@@ -90,7 +90,8 @@ type Log struct {
 	queue  []*chunk // full, the oldest first
 	free   []*chunk
 	made   int
-	missed int64
+	missed int64 // since the last event that was taken
+	lost   int64 // in all
 	last   time.Duration
 	closed bool
 
@@ -136,7 +137,7 @@ func (l *Log) Add(e *Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.reserve() {
-		l.missed++
+		l.miss()
 		return
 	}
 	if l.missed > 0 {
@@ -144,11 +145,23 @@ func (l *Log) Add(e *Event) {
 		l.missed = 0
 		l.put(&gap)
 		if !l.reserve() {
-			l.missed++
+			l.miss()
 			return
 		}
 	}
 	l.put(e)
+}
+
+func (l *Log) miss() {
+	l.missed++
+	l.lost++
+}
+
+// Missed is how many events found no room and are missing.
+func (l *Log) Missed() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lost
 }
 
 // reserve makes sure that cur has room for an event.

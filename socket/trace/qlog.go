@@ -233,7 +233,7 @@ func (q *qlogEncoder) quic(o *object, e *Event) {
 		o.open("raw")
 		o.int("length", e.Size)
 		o.close()
-		if e.Has&HasOffset != 0 || e.Flags&(Ack|Close) != 0 {
+		if e.Has&(HasOffset|HasDatagram) != 0 || e.Flags&(Ack|Close) != 0 {
 			o.array("frames")
 			if e.Flags&Ack != 0 {
 				o.next()
@@ -241,6 +241,10 @@ func (q *qlogEncoder) quic(o *object, e *Event) {
 			}
 			if e.Has&HasOffset != 0 {
 				stream()
+			}
+			if e.Has&HasDatagram != 0 {
+				o.next()
+				o.b = append(o.b, `{"frame_type":"datagram"}`...)
 			}
 			if e.Flags&Close != 0 {
 				o.next()

@@ -24,6 +24,10 @@ import (
 // simulate runs two flows over a bad link and returns the trace of the first,
 // both ends in one file, and the end's statistics.
 func simulate(t testing.TB, f trace.Format, seed uint64, bytes_ int64) ([]byte, *sim.Result) {
+	return simulateARQ(t, f, seed, bytes_, arq.ModelARQ)
+}
+
+func simulateARQ(t testing.TB, f trace.Format, seed uint64, bytes_ int64, protocol arq.ARQ) ([]byte, *sim.Result) {
 	t.Helper()
 	var b bytes.Buffer
 	l, err := trace.New(&b, f, trace.Header{Title: "simulation"}, trace.Options{Wait: true})
@@ -33,7 +37,7 @@ func simulate(t testing.TB, f trace.Format, seed uint64, bytes_ int64) ([]byte, 
 	link := netem.Config{Rate: 20e6, Delay: 15 * time.Millisecond, Loss: .03, Reorder: .01, Duplicate: .01, Corrupt: .005, Overhead: 28}
 	a, z := netip.MustParseAddrPort("10.0.0.0:1"), netip.MustParseAddrPort("[2001:db8::1]:2")
 	cfg := sim.Config{Seed: seed, Forward: link, Reverse: link, Flows: []sim.Flow{{Bytes: bytes_,
-		Client: arq.Config{Trace: l.UDP(trace.UDPConn{Local: a, Remote: z, Protocol: "model"})},
+		Client: arq.Config{ARQ: protocol, Window: 32, Trace: l.UDP(trace.UDPConn{Local: a, Remote: z, Protocol: "model"})},
 		Server: arq.Config{Trace: l.UDP(trace.UDPConn{Local: z, Remote: a, Protocol: "model"})},
 	}, {Bytes: bytes_, Client: arq.Config{Congestion: arq.Cubic}}}}
 	r, err := sim.Run(cfg)
@@ -63,8 +67,8 @@ func TestRepeats(t *testing.T) {
 
 // TestAgrees: the trace counts what the connection counts.
 func TestAgrees(t *testing.T) {
-	for seed := range uint64(4) {
-		file, r := simulate(t, trace.CSV, seed, 3e6)
+	for seed, protocol := range []arq.ARQ{arq.ModelARQ, arq.ModelARQ, arq.ModelARQ, arq.StopAndWait, arq.GoBackN, arq.SelectiveRepeat} {
+		file, r := simulateARQ(t, trace.CSV, uint64(seed), 1e6, protocol)
 		events, err := trace.Read(bytes.NewReader(file))
 		if err != nil {
 			t.Fatal(err)
@@ -131,7 +135,7 @@ func TestAgrees(t *testing.T) {
 				{"bad checksums", dropped["checksum"], s.Dropped[arq.DropChecksum]},
 			} {
 				if c.got != c.want {
-					t.Errorf("seed %d, end %d: %s: %d in the trace, %d in the statistics", seed, i, c.what, c.got, c.want)
+					t.Errorf("seed %d, %v, end %d: %s: %d in the trace, %d in the statistics", seed, protocol, i, c.what, c.got, c.want)
 				}
 			}
 			if i == 0 && (n.lost == 0 || n.again == 0 || samples == 0) {
@@ -370,8 +374,11 @@ func arbitrary(rng *rand.Rand, kind trace.Kind, text string) trace.Event {
 		e.Type = []string{"data", "init", "retry", "accept", "version", "reset"}[rng.IntN(6)]
 		e.Flags = trace.Flags(rng.Uint32()) & 0x7f
 		e.Has = trace.HasSize | some(trace.HasPacket|trace.HasAck)
-		if rng.IntN(2) == 0 {
+		switch rng.IntN(3) {
+		case 0:
 			e.Has |= trace.HasOffset | trace.HasLength
+		case 1:
+			e.Has |= trace.HasDatagram
 		}
 		if e.Has |= sender; kind == trace.PacketReceived {
 			e.Has = e.Has&^sender | receiver
@@ -396,6 +403,8 @@ func arbitrary(rng *rand.Rand, kind trace.Kind, text string) trace.Event {
 		e.Has = sender
 	case trace.ReceiveWindow:
 		e.Has = receiver
+	case trace.FrameWindow:
+		e.Has = trace.HasFrames
 	case trace.LinkPacket:
 		e.Type, e.Has, e.Flags = "tail drop", some(trace.HasPacket)|trace.HasSize|trace.HasQueue, trace.CE
 	case trace.TCPInfo:
@@ -405,7 +414,10 @@ func arbitrary(rng *rand.Rand, kind trace.Kind, text string) trace.Event {
 	case trace.Missed:
 		e.Has, e.Reason = trace.HasRetransmits, ""
 	}
-	for f := trace.Field(1); f <= trace.HasRetransmits; f <<= 1 {
+	if e.Has&trace.HasFrames != 0 {
+		e.FrameUNA, e.FrameNXT, e.FrameWND = n(), n(), n()
+	}
+	for f := trace.Field(1); f <= trace.HasDatagram; f <<= 1 {
 		if e.Has&f != 0 {
 			trace.SetField(&e, f, n())
 		}
@@ -464,7 +476,7 @@ func FuzzRoundTrip(f *testing.F) {
 func FuzzRead(f *testing.F) {
 	for _, format := range []trace.Format{trace.CSV, trace.Qlog} {
 		file, _ := simulate(f, format, 1, 20000)
-		f.Add(file[:min(len(file), 8<<10)])
+		f.Add(file[:min(len(file), 2<<10)])
 	}
 	f.Add([]byte("\x1e{}\n"))
 	f.Add([]byte("time,event,ranges\n1,packets_acked,0-9223372036854775807\n"))

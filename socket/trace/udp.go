@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/wherry-net/wherry/socket/rudp/arq"
@@ -15,7 +16,8 @@ type UDPConn struct {
 	// Epoch is the engine's time zero, as the trace counts times.
 	Epoch         time.Duration
 	Local, Remote netip.AddrPort
-	// Protocol is what it speaks and how it controls congestion: "model".
+	// Protocol is the retransmission protocol, or of the model its congestion
+	// control, as "go-back-n" or "cubic"; empty if it is not known yet.
 	Protocol string
 }
 
@@ -56,12 +58,12 @@ type udpTrace struct {
 func (l *Log) UDP(c UDPConn) *arq.Trace {
 	u := &udpTrace{l: l, conn: l.NewConn(), epoch: c.Epoch, peer: c.Remote, ring: make([]flight, 256)}
 	l.peers.Store(c.Remote, u.conn)
-	u.e = Event{Kind: ConnectionStarted, Type: "udp " + c.Protocol, Reason: c.Local.String() + " " + c.Remote.String()}
+	u.e = Event{Kind: ConnectionStarted, Type: strings.TrimSpace("udp " + c.Protocol), Reason: c.Local.String() + " " + c.Remote.String()}
 	u.add(0)
 	return &arq.Trace{
 		PacketSent: u.packetSent, PacketReceived: u.packetReceived, PacketDropped: u.packetDropped,
 		AckProcessed: u.ackProcessed, PacketLost: u.packetLost, PacketSpurious: u.packetSpurious,
-		ProbeTimeout: u.probeTimeout, SendWindow: u.sendWindow, RecvWindow: u.recvWindow,
+		ProbeTimeout: u.probeTimeout, SendWindow: u.sendWindow, RecvWindow: u.recvWindow, FrameWindow: u.frameWindow,
 		RTT: u.rtt, Controller: u.controller, MTU: u.mtu, State: u.state, Closed: u.closed,
 	}
 }
@@ -102,7 +104,9 @@ func (u *udpTrace) packet(k Kind, p *arq.PacketEvent) {
 	if p.Ack {
 		u.e.Ack, u.e.Has = int64(p.AckLargest), u.e.Has|HasAck
 	}
-	if p.Length > 0 || p.Fin {
+	if p.Datagram != 0 {
+		u.e.Datagram, u.e.Has = int64(p.Datagram), u.e.Has|HasDatagram
+	} else if p.Length > 0 || p.Fin {
 		u.e.Offset, u.e.Length, u.e.Has = int64(p.Offset), int64(p.Length), u.e.Has|HasOffset|HasLength
 	}
 }
@@ -263,6 +267,11 @@ func (u *udpTrace) sendWindow(now time.Duration, una, nxt, wnd uint64) {
 		return // what moved UNA or NXT has an event of its own
 	}
 	u.e = Event{Kind: SendWindow}
+	u.add(now)
+}
+
+func (u *udpTrace) frameWindow(now time.Duration, w arq.FrameWindow) {
+	u.e = Event{Kind: FrameWindow, FrameUNA: int64(w.UNA), FrameNXT: int64(w.NXT), FrameWND: int64(w.WND), Has: HasFrames}
 	u.add(now)
 }
 

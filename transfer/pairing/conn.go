@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/wherry-net/wherry/transfer/internal/preface"
 )
 
 // batch is how much ciphertext goes into one write, and how much is asked of
@@ -160,12 +162,12 @@ func (c *rawConn) Read(b []byte) (int, error) {
 // garbage. For a dialer this is the answer to its ClientHello.
 func (c *rawConn) sniff() error {
 	c.sniffed = true
-	kind, conn, err := Sniff(c.Conn)
+	kind, conn, err := preface.Sniff(c.Conn)
 	if err != nil {
 		return notEOF(err)
 	}
-	c.unread = conn.(*replayConn).prefix
-	if kind == KindPlain {
+	c.unread = conn.Unread()
+	if kind == preface.Plain {
 		c.plain = true
 		return ErrPeerPlain
 	}

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/wherry-net/wherry/transfer/internal/preface"
 	"github.com/wherry-net/wherry/transfer/pairing/spake2"
 )
 
@@ -262,7 +263,7 @@ func (h *handshake) finish(err error) (*Conn, error) {
 	case h.ctx.Err() != nil && !errors.Is(err, ErrUnconfirmed): // else the guess is spent all the same
 		err = context.Cause(h.ctx)
 	case h.listener && errors.Is(err, ErrPeerPlain):
-		Refuse(h.raw.Conn, RefuseWantCode)
+		preface.Refuse(h.raw.Conn, preface.WantCode)
 	}
 	h.raw.Conn.Close()
 	return nil, fmt.Errorf("pairing with %s: %w", h.raw.Conn.RemoteAddr(), err)

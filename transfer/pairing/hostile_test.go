@@ -17,6 +17,7 @@ import (
 
 	"filippo.io/nistec"
 
+	"github.com/wherry-net/wherry/transfer/internal/preface"
 	"github.com/wherry-net/wherry/transfer/pairing/spake2"
 )
 
@@ -103,9 +104,9 @@ func TestRecordingProxySeesNothing(t *testing.T) {
 			return
 		}
 		out := dial(t, l)
-		wg.Go(func() { io.Copy(out, io.TeeReader(in, record)); closeWrite(out) })
+		wg.Go(func() { io.Copy(out, io.TeeReader(in, record)); preface.CloseWrite(out) })
 		io.Copy(in, io.TeeReader(out, record))
-		closeWrite(in)
+		preface.CloseWrite(in)
 	})
 	conn, err := net.Dial("tcp", proxy.Addr().String())
 	if err != nil {
@@ -257,7 +258,7 @@ func TestManyConnectionsAtOnce(t *testing.T) {
 // source that knows the code.
 func TestKeepSlowsDown(t *testing.T) {
 	code := mustCode(t, "17-cedar-otter")
-	l := serveLoopback(t, code, Config{Role: Receiver, Guard: NewGuard(GuardConfig{Keep: true})})
+	l := serveLoopback(t, code, Config{Role: Receiver, Guard: NewGuard(GuardConfig{Keep: true, Delay: time.Minute})}) // longer than the guesses take on any machine
 	answered, delayed := 0, 0
 	for i := range 8 {
 		_, err := Client(context.Background(), dial(t, l), mustCode(t, fmt.Sprintf("guess-%d", i)), Config{})
@@ -615,8 +616,8 @@ func TestListenerEnds(t *testing.T) {
 	t.Run("plain dialer", func(t *testing.T) {
 		l := serveLoopback(t, code, Config{})
 		c := dial(t, l)
-		io.WriteString(c, PlainMagic)
-		if b, _ := io.ReadAll(c); string(b) != PlainMagic+"E\x01" {
+		io.WriteString(c, preface.Magic)
+		if b, _ := io.ReadAll(c); string(b) != preface.Magic+"E\x01" {
 			t.Errorf("the plain dialer reads %q", b)
 		}
 		c.Close()
@@ -629,7 +630,7 @@ func TestListenerEnds(t *testing.T) {
 		l := serveLoopback(t, code, Config{Role: Receiver, Guard: NewGuard(GuardConfig{Keep: true}),
 			Trace: &Trace{Refused: func(_ net.Addr, err error) { told <- err }}})
 		c := dial(t, l)
-		io.WriteString(c, PlainMagic)
+		io.WriteString(c, preface.Magic)
 		io.ReadAll(c)
 		c.Close()
 		if err := <-told; !errors.Is(err, ErrPeerPlain) {

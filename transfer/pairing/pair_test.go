@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/wherry-net/wherry/transfer/internal/preface"
 )
 
 func mustCode(t testing.TB, s string) Code {
@@ -251,9 +253,9 @@ func TestPlainAgainstPaired(t *testing.T) {
 		d, l := tcpPair(t)
 		s := goServer(l, code, Config{})
 		// More than the listener reads before it knows: the refusal must survive.
-		d.Write(append([]byte(PlainMagic), make([]byte, 10000)...))
+		d.Write(append([]byte(preface.Magic), make([]byte, 10000)...))
 		got, err := io.ReadAll(d)
-		if reason, ok := ParseRefusal(got); !ok || reason != RefuseWantCode || len(got) != refusalLen || err != nil {
+		if reason, ok := preface.ParseRefusal(got); !ok || reason != preface.WantCode || len(got) != preface.RefusalLen || err != nil {
 			t.Errorf("the plain dialer reads %q, %v", got, err)
 		}
 		d.Close()
@@ -267,11 +269,11 @@ func TestPlainAgainstPaired(t *testing.T) {
 	t.Run("plain listener", func(t *testing.T) {
 		d, l := tcpPair(t)
 		c := goClient(d, code, Config{})
-		kind, conn, err := Sniff(l)
-		if kind != KindTLS || err != nil {
+		kind, conn, err := preface.Sniff(l)
+		if kind != preface.TLS || err != nil {
 			t.Fatalf("Sniff = %v, %v", kind, err)
 		}
-		Refuse(conn, RefuseAmPlain)
+		preface.Refuse(conn, preface.AmPlain)
 		if r := <-c; !errors.Is(r.err, ErrPeerPlain) {
 			t.Errorf("the dialer says %v", r.err)
 		}
@@ -285,58 +287,6 @@ func TestPlainAgainstPaired(t *testing.T) {
 			if r := <-s; !errors.Is(r.err, ErrProtocol) && !errors.Is(r.err, ErrTruncated) {
 				t.Errorf("%q: the listener says %v", in, r.err)
 			}
-		}
-	})
-}
-
-func TestSniff(t *testing.T) {
-	for in, want := range map[string]Kind{
-		"WHERRY/1rest": KindPlain, "WHERRY/1": KindPlain, "\x16\x03\x01rest": KindTLS, "\x15\x03": KindTLS,
-		"WHERRY/2": KindUnknown, "\x16\x04": KindUnknown, "W\x03": KindUnknown, "x": KindUnknown,
-	} {
-		for _, oneByte := range []bool{false, true} {
-			d, l := net.Pipe()
-			go func() {
-				if oneByte {
-					for i := range in {
-						io.WriteString(d, in[i:i+1])
-					}
-				} else {
-					io.WriteString(d, in)
-				}
-				d.Close()
-			}()
-			kind, conn, err := Sniff(l)
-			if err != nil || kind != want {
-				t.Errorf("Sniff(%q) = %v, %v; want %v", in, kind, err, want)
-			}
-			if got, err := io.ReadAll(conn); err != nil || string(got) != in {
-				t.Errorf("after Sniff(%q) one reads %q, %v", in, got, err)
-			}
-		}
-	}
-	for in, want := range map[string]error{"": io.EOF, "W": io.ErrUnexpectedEOF, "WHERRY/": io.ErrUnexpectedEOF, "\x16": io.ErrUnexpectedEOF} {
-		d, l := net.Pipe()
-		go func() { io.WriteString(d, in); d.Close() }()
-		if kind, _, err := Sniff(l); !errors.Is(err, want) || kind != KindUnknown {
-			t.Errorf("Sniff(%q, then the end) = %v, %v; want %v", in, kind, err, want)
-		}
-	}
-}
-
-func FuzzSniff(f *testing.F) {
-	f.Add([]byte("WHERRY/1E\x02"))
-	f.Add([]byte("\x16\x03\x01\x00\xee"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		d, l := net.Pipe()
-		go func() { d.Write(b); d.Close() }()
-		_, conn, _ := Sniff(l)
-		got, _ := io.ReadAll(conn)
-		if kind, more := classify(b); !more && !bytes.Equal(got, b) {
-			t.Fatalf("%v: %q reads back as %q", kind, b, got)
-		}
-		if r, ok := ParseRefusal(b); ok && !bytes.HasPrefix(b, AppendRefusal(nil, r)) {
-			t.Fatalf("%q is no refusal", b)
 		}
 	})
 }

@@ -33,7 +33,7 @@ func (c *Conn) Check() error {
 			c.elicitSent, c.stats.PacketsAcked, c.stats.PacketsLost, flying)
 	}
 	s := &c.send
-	if s.una > s.nxt || s.nxt > s.end || s.end-s.una > uint64(max(len(s.buf), s.limit)) {
+	if s.una > s.nxt || s.nxt > s.end || s.end-s.una > uint64(s.limit) {
 		return fmt.Errorf("send buffer out of order: UNA %d NXT %d end %d", s.una, s.nxt, s.end)
 	}
 	if s.nxt > c.peerLimit {

@@ -87,8 +87,8 @@ type Config struct {
 	NoDiscovery bool
 
 	// RecvBuffer and SendBuffer bound the memory for the stream each way,
-	// in bytes. 0 means 16 MiB. Buffers start small and grow as the path
-	// needs it.
+	// in bytes. 0 means 24 MiB. They take what they hold, and the window
+	// that the peer is granted starts at 512 KiB and grows as data are read.
 	RecvBuffer, SendBuffer int
 
 	// HandshakeTimeout ends an attempt to connect. 0 means 10 s.
@@ -117,7 +117,7 @@ type Config struct {
 	Trace *Trace
 }
 
-const defaultBuffer = 16 << 20
+const defaultBuffer = 24 << 20
 
 func (c Config) withDefaults() Config {
 	c.settleARQ()

@@ -71,6 +71,7 @@ type Conn struct {
 	rate      rateSampler
 	cc        controller
 	pacer     pacer
+	hold      int // room that the next packet waits for; see train
 	inFlight  int
 	pmtu      pmtu
 	ecn       ecnState
@@ -105,7 +106,7 @@ type Conn struct {
 func newConn(now time.Duration, cfg Config, client bool) *Conn {
 	cfg = cfg.withDefaults()
 	c := &Conn{cfg: cfg, client: client, now: now, rng: rand.NewChaCha8(cfg.Seed)}
-	c.send.limit = cfg.SendBuffer
+	c.send.limit, c.send.ahead = cfg.SendBuffer, minAhead
 	c.flow.init(cfg.RecvBuffer)
 	c.recv.limit = c.flow.window
 	c.acks.init()
@@ -191,7 +192,7 @@ func (c *Conn) Flushed() bool {
 func (c *Conn) Read(b []byte) (n int, err error) {
 	n = min(len(b), c.recv.readable())
 	if n > 0 {
-		c.recv.ring.read(c.recv.read, b[:n])
+		c.recv.blocks.read(c.recv.read, b[:n])
 		c.consume(n)
 		return n, nil
 	}
@@ -213,6 +214,7 @@ func (c *Conn) Discard(n int) { c.consume(min(n, c.recv.readable())) }
 
 func (c *Conn) consume(n int) {
 	c.recv.read += uint64(n)
+	c.recv.release(c.recv.read)
 	c.flow.consumed(&c.recv)
 	c.traceRecvWindow()
 }
@@ -378,7 +380,7 @@ func (c *Conn) setState(s State) {
 	if s == StateDone {
 		c.lim.set(c.now, LimitApp, &c.stats)
 		// What was received stays readable; the rest is let go.
-		c.send.ring = ring{}
+		c.send.blocks = blocks{}
 		c.sent.buf = nil
 	}
 }
@@ -431,8 +433,11 @@ func (c *Conn) updatePace() {
 	r := c.cc.pace()
 	if c.cfg.Rate > 0 && (r == 0 || r > c.cfg.Rate) {
 		r = c.cfg.Rate
+		// What arrives says nothing about what could.
+		c.rate.appLimited = max(c.rate.delivered+uint64(c.inFlight), 1)
 	}
 	c.pacer.rate = r
+	c.send.ahead = max(minAhead, c.cc.window()/2)
 }
 
 // seedFor derives the seed of a connection from a listener's.

@@ -106,9 +106,18 @@ func (a ARQ) follow(theirs ARQ) ARQ {
 // ARQ is the protocol that the connection runs.
 func (c *Conn) ARQ() ARQ { return c.cfg.ARQ }
 
+// Disagreement tells whether the peer, as far as it has said what it runs, runs
+// another protocol. Then the connection is about to end.
+func (c *Conn) Disagreement() *ARQError {
+	if c.peer.arq == ARQDefault || c.peer.arq == c.cfg.ARQ {
+		return nil
+	}
+	return &ARQError{Ours: c.cfg.ARQ, Theirs: c.peer.arq}
+}
+
 // disagree ends a connection whose other end runs another protocol.
 func (c *Conn) disagree() {
-	err := &ARQError{Ours: c.cfg.ARQ, Theirs: c.peer.arq}
+	err := c.Disagreement()
 	c.closeWith(c.now, &CloseError{Code: CodeARQ, Reason: err.Error()})
 	c.err = err
 }

@@ -56,3 +56,38 @@ func (m *minByTime) add(now, d, span time.Duration) {
 		m.seen = now
 	}
 }
+
+// rttRound is the range of round-trip times in the last round and in this. It
+// looks at the longest of each three in a row, because single packets and ACKs
+// overtake others and say nothing about the length of the path.
+type rttRound struct {
+	min, max, curMin, curMax time.Duration
+	last                     [5]time.Duration
+	i, n, seen               int           // n: samples in this round
+	jitter                   time.Duration // from one sample to the next, smoothed as in RFC 3550
+}
+
+// add returns what it made of the sample.
+func (r *rttRound) add(d time.Duration) time.Duration {
+	k := len(r.last)
+	if before := r.last[(r.i+k-1)%k]; before > 0 {
+		r.jitter += (max(d-before, before-d) - r.jitter) / 16
+	}
+	r.last[r.i] = d
+	d = max(d, r.last[(r.i+k-1)%k], r.last[(r.i+k-2)%k])
+	r.i = (r.i + 1) % k
+	if r.curMin == 0 || d < r.curMin {
+		r.curMin = d
+	}
+	r.curMax = max(r.curMax, d)
+	r.n++
+	r.seen++
+	return d
+}
+
+func (r *rttRound) round() {
+	if r.n > 0 {
+		r.min, r.max = r.curMin, r.curMax
+	}
+	r.curMin, r.curMax, r.n = 0, 0, 0
+}

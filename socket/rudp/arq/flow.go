@@ -1,27 +1,38 @@
 package arq
 
-// flowControl decides how far ahead of the reader the peer may send. The
-// whole window is granted from the start: the memory behind it is only taken
-// as data really waits in it (see ring), and a window that grew with the path
-// would be the limit for its first round trips, which on a long path are most
-// of a transfer.
+// flowControl decides how far ahead of the reader the peer may send. The window
+// has room for a first flight until somebody reads, so that connections that
+// nobody accepts hold little. Then it doubles whenever a quarter of it was read.
+// A sender that starts slowly doubles what is in flight each round trip, and all
+// of that but the last flight was read by then: the window stays far enough ahead,
+// even where a loss holds up the reader for another round trip. The memory behind
+// a window is only taken as data really waits in it (see blocks).
 type flowControl struct {
 	window uint64 // bytes granted beyond what was read
+	most   uint64 // that it grows to
+	grown  uint64 // what was read when it last grew
 	told   uint64 // limit as last sent
 	sure   uint64 // limit as last sent in a packet that is sent again if lost
 }
 
-func (f *flowControl) init(limit int) {
-	// A power of two, because the ring is: memory stays within limit.
-	f.window = uint64(nextPow2(max(limit, 64<<10)))
-	if f.window > uint64(limit) && f.window > 64<<10 {
-		f.window /= 2
-	}
+const (
+	firstWindow = 512 << 10 // more than initialWindowMax packets
+	readWindow  = 8 << 20   // once something was read
+	leastWindow = 64 << 10
+)
+
+func (f *flowControl) init(most int) {
+	f.most = uint64(max(most, leastWindow))
+	f.window = min(f.most, firstWindow)
 	f.told, f.sure = f.window, f.window
 }
 
 // consumed moves the limit after the application read.
 func (f *flowControl) consumed(r *recvBuffer) {
+	if f.window < f.most && (f.grown == 0 && r.read > 0 || r.read-f.grown >= f.window/4) {
+		f.window = min(max(2*f.window, readWindow), f.most)
+		f.grown = r.read
+	}
 	if limit := r.read + f.window; limit > r.limit {
 		r.limit = limit
 	}

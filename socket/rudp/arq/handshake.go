@@ -148,6 +148,7 @@ func (c *Conn) handleHandshake(now time.Duration, h header, b []byte, from netip
 		c.finish(ErrVersion)
 	case h.typ == typeInit && !c.client && h.number == c.remote && from == c.addr:
 		c.hs.acceptDue = c.state == StateEstablished
+		c.lastRecv = now // the client is there, and waits for the ACCEPT
 	case h.typ == typeReset && c.client && from == c.addr && h.number == c.remote &&
 		c.state == StateEstablished && len(body) == resetTokenLen && [resetTokenLen]byte(body) == c.hs.reset:
 		c.finish(ErrReset)

@@ -53,14 +53,18 @@ func (l *ledger) settled() *period {
 // of them does not count.
 type lossFloor struct {
 	sample     [10]float64
+	size       [10]int
 	n          int
 	sent, lost int // towards the next sample
 	value      float64
+	spread     float64 // variance of the samples over that of independent losses, at least 1
 }
 
 const (
 	floorPackets = 48 // smallest sample
 	floorMax     = .3
+	// spreadMax is what bursts of a dozen packets do, as radio has them.
+	spreadMax = 25
 )
 
 func (f *lossFloor) add(sent, lost int) {
@@ -70,6 +74,7 @@ func (f *lossFloor) add(sent, lost int) {
 		return
 	}
 	f.sample[f.n%len(f.sample)] = float64(f.lost) / float64(f.sent)
+	f.size[f.n%len(f.size)] = f.sent
 	f.n++
 	f.sent, f.lost = 0, 0
 	var s [10]float64
@@ -85,15 +90,28 @@ func (f *lossFloor) add(sent, lost int) {
 		sum += x
 	}
 	f.value = min(sum/float64(k-2*cut), floorMax)
+	f.spread = 1
+	if p := f.value; p > 0 && k == len(f.sample) {
+		sum = 0
+		for i, x := range f.sample {
+			sum += (x - p) * (x - p) * float64(f.size[i])
+		}
+		f.spread = min(max(sum/float64(k)/(p*(1-p)), 1), spreadMax)
+	}
 }
 
 // excess is by how much more than the floor, and than chance explains, a
-// period lost.
-func (f *lossFloor) excess(p *period) float64 {
+// period lost; spread is how much wider than that of independent losses chance is.
+func (f *lossFloor) excess(p *period, spread float64) float64 {
 	n := float64(p.sent)
 	if n == 0 {
 		return 0
 	}
-	sigma := math.Sqrt((f.value + 1/n) * (1 - f.value) / n)
-	return float64(p.lost)/n - f.value - 2*sigma
+	// The floor itself is known from so many packets only.
+	known := 0.0
+	for _, k := range f.size {
+		known += float64(k)
+	}
+	sigma := math.Sqrt((f.value + 1/n) * (1 - f.value) * (1/n + 1/(known+1)))
+	return float64(p.lost)/n - f.value - 2*sigma*math.Sqrt(max(spread, 1))
 }

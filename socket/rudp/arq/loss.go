@@ -13,6 +13,7 @@ type lossDetector struct {
 	timer      time.Duration // of the next thing to do, or never
 	isPTO      bool          // the timer is a probe timeout
 	ptoCount   int
+	fired      time.Duration // the last probe timeout
 	probes     int           // packets that may be sent regardless of windows
 	reordering bool          // packets do come late here
 	wait       time.Duration // beyond a round trip, how late they come
@@ -24,6 +25,13 @@ const (
 	// calmRounds is after how many rounds without a late packet the wait
 	// shrinks (RFC 8985 takes 16 recoveries).
 	calmRounds = 64
+	// minPTO and minOutage keep a peer that waits for a processor from being
+	// taken for a path that is broken.
+	minPTO    = 5 * time.Millisecond
+	minOutage = 100 * time.Millisecond
+	// unanswered is after how many probe timeouts without an ACK one fires
+	// even though packets still leave.
+	unanswered = 4
 )
 
 func (l *lossDetector) init() { l.timer = never }
@@ -138,8 +146,14 @@ func (c *Conn) armPTO(now time.Duration) {
 	}
 	// The backoff ends at a second more, so that a path that loses most
 	// packets is tried often enough before it is given up.
-	pto := c.rtt.pto(c.ackDelay())
-	l.timer = c.lastSent + min(pto<<min(l.ptoCount, 6), pto+time.Second)
+	pto := max(c.rtt.pto(c.ackDelay()), minPTO)
+	wait := min(pto<<min(l.ptoCount, 6), pto+time.Second)
+	l.timer = c.lastSent + wait
+	// A wide window lets packets leave for long although none is answered;
+	// RFC 9002 would wait for the last of them.
+	if c.owed != never {
+		l.timer = min(l.timer, max(c.owed+unanswered*wait, l.fired+wait))
+	}
 }
 
 // onLossTimer fires the loss timer or the probe timer.
@@ -164,6 +178,7 @@ func (c *Conn) onLossTimer(now time.Duration) {
 	}
 	l := &c.loss
 	l.ptoCount++
+	l.fired = now
 	if t := c.cfg.Trace; t != nil && t.ProbeTimeout != nil {
 		t.ProbeTimeout(now, l.ptoCount)
 	}
@@ -192,7 +207,7 @@ func (c *Conn) onLossTimer(now time.Duration) {
 		queued++
 	}
 	c.needPing = true
-	if l.ptoCount >= 3 {
+	if l.ptoCount >= 3 && now-c.owed >= minOutage {
 		// Everything in flight is gone: count it, make room, start anew.
 		for n := c.sent.scan; n < c.sent.next; n++ {
 			if p := c.sent.at(n); p.state == packetInFlight && p.time+c.rtt.pto(c.ackDelay()) <= now {

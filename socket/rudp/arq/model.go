@@ -2,6 +2,7 @@ package arq
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -14,32 +15,55 @@ const (
 	phaseDown                  // send less: measure the path's own loss
 	phaseCruise                // send as much as arrives
 	phaseUp                    // send more: is there more?
-	phaseProbeRTT              // send little: how short is the path?
-	phaseCompete               // somebody else keeps the queue full
+	phaseProbeRTT              // send little: how long is the path?
+	phaseYield                 // a queue stands: send less than arrives
+	phaseCompete               // it stays: somebody else keeps it full
 	phaseDip                   // competing: has he gone?
 )
 
 func (p phase) String() string {
-	return [...]string{"startup", "drain", "down", "cruise", "up", "probe-rtt", "compete", "dip"}[p]
+	return [...]string{"startup", "drain", "down", "cruise", "up", "probe-rtt", "yield", "compete", "dip"}[p]
 }
 
 // model paces at the measured bandwidth. The path is a pipe with a bandwidth,
 // a length, and a share of packets it loses by itself; the model measures the
-// three, keeps the pipe full and the queue before it short.
+// three, keeps the pipe full and the queue before it short. The skeleton is
+// BBR's (Cardwell et al., ACM Queue 14-5, 2016; draft-ietf-ccwg-bbr).
 //
 //	startup --> drain --> down --> cruise --> up --+
-//	                       ^  ^      |             |
-//	                       |  |      +-> probe-rtt |   every 10 s without
-//	                       |  +--------------------+   a fresh minimum
-//	                       |
-//	  queue is empty again |      queue never empty for 12 rounds
-//	                      dip <--> compete  <---- from down, cruise, up
+//	              |        ^        ^  |           |
+//	              |        +--------|--|-----------+
+//	              +--> probe-rtt ---+  |   every 10 s without a fresh minimum
+//	                        ^----------+
+//
+//	cruise, up, down -- the queue stands for 4 rounds --> yield
+//	yield ---- it drains as fast as it does if all yield ---> cruise
+//	yield ---- it does not: somebody listens to loss only --> compete
+//	compete <--> dip -- the queue drains: he has gone ------> cruise
+//
+// What each phase does and why:
+//
+//   - startup sends twice as much each round trip, like slow start, until the
+//     rate stops to grow or the delay grows (HyStart++, RFC 9406).
+//   - drain sends little until no more is in flight than the path holds.
+//   - down sends three quarters for a round trip: the queue is empty then, so
+//     what is lost the path loses by itself. That is the loss floor.
+//   - cruise sends what arrives, divided by the share that arrives, for six to
+//     eight round trips (a random number, so that flows do not probe in step),
+//     less as the queue grows (the governor).
+//   - up sends a quarter more for a round trip or two: is there more? What
+//     arrives at best in twelve rounds is the bandwidth. A part of the increase
+//     is so many packets whatever the rate, which makes shares equal. Where more
+//     arrived and no queue grew, the next up follows at once, and is larger.
+//   - probe-rtt keeps the pipe half empty for a round trip: only then the length
+//     of a path shows on which others keep a queue, or on which this flow
+//     measured its own. If what it finds is shorter it goes on. After startup it
+//     is left out where the rate rose for three rounds and the delay did not.
+//   - yield and compete: see the files of these names.
 //
 // Loss says nothing by itself: what counts is loss in excess of the floor
-// that the down phases measure. Delay says more: the cruise gain sinks as the
-// queue grows. A queue that does not sink with it belongs to somebody who
-// does not listen to delay, and against him the model plays CUBIC, whose
-// share is fair by convention.
+// that the down phases measure, and of what chance explains, given how
+// unequal those measurements are.
 type model struct {
 	plain bool // no loss floor, no governor, no competing: like BBR v1
 	rng   func() uint64
@@ -63,48 +87,17 @@ type model struct {
 	slow       float64 // slow start's window in bytes: bandwidth samples lag
 	startLoss  float64 // in the last round of startup that is known
 	filled     bool    // startup is over
+	lastRound  time.Duration
 
-	standing int     // rounds in which the queue did not drain
-	press    float64 // the governor's memory: several that overestimate
-	cub      cubic
-	events   int // congestion events since the last dip
-	lastDip  time.Duration
 	judged   time.Duration // packets sent before belong to the last event
-	resume   float64       // window to return to after a dip
-	low      time.Duration // shortest round trip of this phase
-}
-
-// rttRound is the range of round-trip times in the last round and in this. It
-// looks at the longest of each three in a row, because single packets and ACKs
-// overtake others and say nothing about the length of the path.
-type rttRound struct {
-	min, max, curMin, curMax time.Duration
-	last                     [3]time.Duration
-	i, n                     int           // n: samples in this round
-	jitter                   time.Duration // from one sample to the next, smoothed as in RFC 3550
-}
-
-// add returns what it made of the sample.
-func (r *rttRound) add(d time.Duration) time.Duration {
-	if before := r.last[(r.i+2)%3]; before > 0 {
-		r.jitter += (max(d-before, before-d) - r.jitter) / 16
-	}
-	r.last[r.i] = d
-	r.i = (r.i + 1) % len(r.last)
-	d = max(r.last[0], r.last[1], r.last[2])
-	if r.curMin == 0 || d < r.curMin {
-		r.curMin = d
-	}
-	r.curMax = max(r.curMax, d)
-	r.n++
-	return d
-}
-
-func (r *rttRound) round() {
-	if r.n > 0 {
-		r.min, r.max = r.curMin, r.curMax
-	}
-	r.curMin, r.curMax, r.n = 0, 0, 0
+	surge    float64       // factor on the gain of up, while up finds more; 0 is not in up
+	upFrom   float64       // bandwidth before up
+	steady   int           // rounds in which the rate rose and the delay did not
+	dug      time.Duration // length of the path before it was measured anew
+	digs     int           // measurements in a row
+	arrivals arrivals
+	stand    standing
+	rival    rival
 }
 
 const (
@@ -117,19 +110,19 @@ const (
 	paceMargin    = 0.99 // so that rounding does not fill the queue
 	backoff       = 0.7
 	excessLimit   = 0.02
-	standingLimit = 12
-	competeStart  = 1.45 // slow start up to so many first windows, as a newcomer has
-	upStanding    = 4    // rounds with a queue after which up is left out
 	minQueue      = 2 * time.Millisecond
-	pressStep     = .04
-	pressMax      = .4
 	baseSpan      = 30 * time.Second
 	probeRTTEvery = 10 * time.Second
-	minWindow     = 4 // packets
+	maxDigs       = 6  // measurements of the length in a row
+	steadyRounds  = 3  // of startup after which the length is known
+	upPackets     = 16 // a round trip
+	minWindow     = 4  // packets
+	surgeStep     = 1.1
+	surgeMax      = 1.6
 )
 
 func newModel(plain bool, rng func() uint64) *model {
-	m := &model{plain: plain, rng: rng, mtu: MinDatagram, bwLo: math.Inf(1), cub: *newCubic()}
+	m := &model{plain: plain, rng: rng, mtu: MinDatagram, bwLo: math.Inf(1)}
 	m.led.begin(phaseStartup)
 	return m
 }
@@ -165,11 +158,11 @@ func (m *model) keep() float64 {
 	return 1 - m.floor.value
 }
 
-func (m *model) bdp() float64 { return m.bandwidth() * m.base.value().Seconds() }
+func (m *model) bdp() float64 { return m.bandwidth() * m.length().Seconds() }
 
 // theta is the queue that is nothing to worry about.
 func (m *model) theta() time.Duration {
-	return max(minQueue, m.base.value()/20, 2*m.rtts.jitter)
+	return max(minQueue, hostQueue-m.base.value(), m.base.value()/20, 2*m.rtts.jitter)
 }
 
 // queue is the delay that stood in the queue all through the last round.
@@ -181,21 +174,28 @@ func (m *model) queue() time.Duration {
 }
 
 func (m *model) enter(now time.Duration, p phase) {
-	m.phase, m.since, m.roundsIn, m.low = p, now, 0, 0
+	m.phase, m.since, m.roundsIn = p, now, 0
 	m.led.begin(p)
 }
 
-func (m *model) onAck(e *ackEvent) {
+func (m *model) onAck(ack *ackEvent) {
+	event := m.rounds(*ack)
+	e := &event
 	now := e.now
 	m.mtu, m.srtt = e.mtu, e.srtt
 	if e.rtt > 0 {
 		d := m.rtts.add(e.rtt)
-		m.base.add(now, d, baseSpan)
-		if m.low == 0 || d < m.low {
-			m.low = d
+		if m.rtts.seen <= len(m.rtts.last) {
+			m.base = minByTime{} // a single one may have overtaken others
 		}
+		if d < m.base.value()-m.base.value()/16 {
+			// So much shorter at once must be seen five times in a row.
+			d = slices.Max(m.rtts.last[:])
+		}
+		m.base.add(now, d, baseSpan)
 	}
 	if e.round {
+		m.arrivals.round(now, e.delivered)
 		m.rtts.round()
 		m.bw.round()
 		m.roundsIn++
@@ -221,8 +221,12 @@ func (m *model) onAck(e *ackEvent) {
 		m.fullBw, m.fullRounds = 0, 0
 		return
 	}
-	if m.phase == phaseCompete || m.phase == phaseDip {
+	switch m.phase {
+	case phaseCompete, phaseDip:
 		m.compete(e, congested)
+		return
+	case phaseYield:
+		m.yield(e)
 		return
 	}
 	if congested && m.filled {
@@ -244,7 +248,7 @@ func (m *model) judge(p *period) bool {
 		}
 		return false
 	}
-	if p.phase == phaseDown {
+	if p.phase == phaseDown || p.phase == phaseProbeRTT {
 		m.floor.add(p.sent, p.lost)
 		return false
 	}
@@ -252,12 +256,12 @@ func (m *model) judge(p *period) bool {
 		m.startLoss = float64(p.lost) / float64(p.sent)
 	}
 	if p.phase == phaseCompete {
-		return m.floor.excess(p)*float64(p.sent) > 1
+		return m.floor.excess(p, 1)*float64(p.sent) > 1
 	}
 	if p.phase != phaseCruise {
 		return false
 	}
-	if m.floor.excess(p) <= excessLimit {
+	if m.floor.excess(p, m.floor.spread) <= excessLimit {
 		m.lossy = 0
 		return false
 	}
@@ -274,6 +278,7 @@ func (m *model) judge(p *period) bool {
 func (m *model) advance(e *ackEvent) {
 	now := e.now
 	base := m.base.value()
+	length := m.length()
 	elapsed := now - m.since
 	switch m.phase {
 	case phaseStartup:
@@ -285,7 +290,7 @@ func (m *model) advance(e *ackEvent) {
 		}
 		// A queue that stands from the start of a round shows it soonest,
 		// as in HyStart++ (RFC 9406).
-		full := !m.plain && m.roundsIn > 2 && m.rtts.n >= 8 &&
+		full := !m.plain && m.roundsIn > 2 && m.rtts.n >= 8 && now-m.arrivals.since > base/4 &&
 			m.rtts.curMin > base+min(max(base/8, 4*time.Millisecond), 16*time.Millisecond)
 		if !e.round && !full {
 			return
@@ -293,6 +298,9 @@ func (m *model) advance(e *ackEvent) {
 		if full {
 		} else if m.bw.best >= m.fullBw*1.25 {
 			m.fullBw, m.fullRounds = m.bw.best, 0
+			if m.rtts.min > 0 && m.rtts.min <= base+max(base/64, 500*time.Microsecond) && m.startLoss < 2*excessLimit {
+				m.steady++
+			}
 		} else if !e.rateLimited && startupGain*m.bw.best > m.firstPace() {
 			m.fullRounds++
 			// Growth that ends in losses has ended.
@@ -304,186 +312,76 @@ func (m *model) advance(e *ackEvent) {
 		}
 	case phaseDrain:
 		if float64(e.inFlight) <= m.bdp()/m.keep() || m.roundsIn > 8 {
-			m.enter(now, phaseDown)
-		}
-	case phaseDown:
-		if elapsed < base {
-			return
-		}
-		if float64(e.inFlight) <= m.bdp()/m.keep() || elapsed > 3*base {
-			m.startCruise(now)
-		}
-	case phaseCruise:
-		if !m.plain && now-m.base.seen > probeRTTEvery && elapsed > 0 {
-			m.base.seen = now
-			m.enter(now, phaseProbeRTT)
-			return
-		}
-		if elapsed >= time.Duration(m.cruise)*base {
-			m.bwLo = math.Inf(1)
-			if m.standing >= upStanding && !m.plain {
-				// There is a queue: more cannot be had by sending more.
+			if m.plain || m.steady >= steadyRounds {
 				m.enter(now, phaseDown)
 				return
 			}
-			m.enter(now, phaseUp)
+			m.digs = 0
+			m.dig(now)
+		}
+	case phaseDown:
+		if elapsed < length {
+			return
+		}
+		if float64(e.inFlight) > m.bdp()/m.keep() && elapsed <= 3*length {
+			return
+		}
+		if m.surge > 0 && !m.plain && m.bandwidth() > surgeStep*m.upFrom && m.queue() <= m.theta() {
+			// More did arrive, and no queue: there may be much more, where
+			// startup ended too soon or somebody left.
+			m.surge = min(m.surge*1.25, surgeMax)
+			m.up(now)
+			return
+		}
+		m.surge = 0
+		m.startCruise(now)
+	case phaseCruise:
+		if !m.plain && now-m.base.seen > probeRTTEvery && elapsed > 0 {
+			m.base.seen = now
+			m.digs = 0
+			m.dig(now)
+			return
+		}
+		if elapsed >= time.Duration(m.cruise)*length {
+			m.bwLo = math.Inf(1)
+			m.surge = 1
+			m.up(now)
 		}
 	case phaseUp:
-		if elapsed >= base && (elapsed >= 2*base || float64(e.inFlight) >= upGain*m.bdp() || e.lost > 0 && !m.plain) {
+		if elapsed >= length && (elapsed >= 2*length || float64(e.inFlight) >= m.surge*upGain*m.bdp()+upPackets*float64(m.mtu) || e.lost > 0 && m.floor.value < .001 && !m.plain) {
 			m.enter(now, phaseDown)
 		}
 	case phaseProbeRTT:
-		if m.roundsIn >= 2 && elapsed > base {
-			m.startCruise(now)
+		if m.roundsIn < 2 || elapsed <= length {
+			return
 		}
+		// As long as it becomes shorter it was not the path that was measured
+		// but somebody's queue, which this pause helps to drain.
+		if fell := m.dug - base; fell > max(m.dug/64, m.rtts.jitter) && m.digs < maxDigs {
+			m.dig(now)
+			return
+		}
+		m.startCruise(now)
 	}
+}
+
+// up looks for more bandwidth.
+func (m *model) up(now time.Duration) {
+	m.upFrom = m.bandwidth()
+	m.enter(now, phaseUp)
+}
+
+// dig measures the length of the path.
+func (m *model) dig(now time.Duration) {
+	m.dug = m.base.value()
+	m.digs++
+	m.enter(now, phaseProbeRTT)
 }
 
 func (m *model) startCruise(now time.Duration) {
 	m.enter(now, phaseCruise)
 	// Flows must not probe in step.
 	m.cruise = cruiseRounds + int(m.rng()%3)
-}
-
-// watch counts rounds in which the queue does not drain.
-func (m *model) watch(e *ackEvent) {
-	if m.queue() <= m.theta() || m.phase == phaseDrain {
-		m.standing = 0
-		m.press = max(m.press-2*pressStep, 0)
-		return
-	}
-	m.press = min(m.press+pressStep, pressMax)
-	if m.standing++; m.standing < standingLimit {
-		return
-	}
-	m.standing = 0
-	// Somebody fills the queue. Begin with the window that a good half of
-	// what the path ever gave needs, so as not to take minutes to get there.
-	w := max(float64(e.prior), .6*m.bwEver*e.srtt.Seconds())
-	m.cub = *newCubic()
-	m.cub.cwnd, m.cub.ssthresh, m.cub.wMax = w, competeStart*w, w
-	m.events = 0
-	m.lastDip = e.now
-	m.enter(e.now, phaseCompete)
-}
-
-// compete plays CUBIC on the losses in excess of the floor.
-func (m *model) compete(e *ackEvent, congested bool) {
-	now := e.now
-	if m.phase == phaseDip {
-		if m.low > 0 && m.low-m.base.value() <= m.theta() {
-			m.cub.cwnd = m.resume
-			m.bwLo = math.Inf(1)
-			m.standing, m.press = 0, 0
-			m.enter(now, phaseDown)
-			return
-		}
-		if m.roundsIn >= 3 {
-			m.cub.cwnd = m.resume
-			m.enter(now, phaseCompete)
-		}
-		return
-	}
-	c := *e
-	// With a clean path every loss is somebody's overflow; otherwise only
-	// what chance does not explain, which it takes a round to tell.
-	if m.floor.value > .0005 {
-		c.lost, c.lostPackets = 0, 0
-		if congested && now-e.srtt > m.judged {
-			c.lost, c.lostSent = m.mtu, now
-			m.judged = now
-		}
-	}
-	before := m.cub.recover
-	m.cub.onAck(&c)
-	if m.cub.recover != before {
-		m.events++
-		// Right after an overflow, when all who heard of it step back
-		// together, is the time to see whether the queue drains.
-		if m.events >= 2 && now-m.lastDip > 3*time.Second {
-			m.events = 0
-			m.lastDip = now
-			m.resume = m.cub.cwnd
-			m.enter(now, phaseDip)
-		}
-	}
-}
-
-func (m *model) pace() float64 {
-	bw := m.bandwidth()
-	if bw == 0 {
-		return m.firstPace()
-	}
-	comp := paceMargin / m.keep()
-	if m.plain {
-		comp = paceMargin
-	}
-	switch m.phase {
-	case phaseStartup:
-		// The first packets are few and far between: they say nothing.
-		return max(startupGain*bw, m.firstPace(), 1.25*m.slow/max(m.srtt, time.Millisecond).Seconds())
-	case phaseDrain:
-		return bw / startupGain
-	case phaseDown:
-		// Hardly compensated, so that an overestimated floor cannot keep
-		// itself up by filling the queue.
-		return downGain * bw * min(comp, downComp)
-	case phaseUp:
-		return upGain * bw * comp
-	case phaseCompete:
-		return 1.2 * m.cub.cwnd / m.keep() / max(m.srtt, time.Millisecond).Seconds()
-	case phaseDip, phaseProbeRTT:
-		return bw
-	}
-	return m.govern() * bw * comp
-}
-
-// first is the window before anything is known, firstPace its pace.
-func (m *model) first() float64 {
-	n := initialRate * m.srtt.Seconds() / float64(m.mtu)
-	return min(max(n, initialWindow), initialWindowMax) * float64(m.mtu)
-}
-
-func (m *model) firstPace() float64 {
-	rtt := max(m.srtt, time.Millisecond)
-	if m.srtt == 0 {
-		rtt = 100 * time.Millisecond
-	}
-	return m.first() / rtt.Seconds()
-}
-
-// govern is the cruise gain: 1, and less as the queue grows.
-func (m *model) govern() float64 {
-	if m.plain {
-		return 1
-	}
-	over := max(m.queue()-m.theta(), 0)
-	return 1 - min(.5, over.Seconds()/(2*m.base.value().Seconds())+m.press)
-}
-
-func (m *model) window() int {
-	bw := m.bandwidth()
-	if bw == 0 || m.base.value() == 0 {
-		return int(m.first())
-	}
-	floor := minWindow * m.mtu
-	// What a host's scheduling and the batching of ACKs take at any speed.
-	slack := bw*.001 + 2*float64(m.mtu)
-	var w float64
-	switch m.phase {
-	case phaseStartup:
-		w = max(startupGain*m.bdp()+slack, m.slow)
-		floor = int(m.first())
-	case phaseCompete:
-		w = m.cub.cwnd / m.keep()
-	case phaseDip:
-		w = .4 * m.bdp()
-	case phaseProbeRTT:
-		w = .5 * m.bdp()
-	default:
-		w = windowGain*m.bdp()/m.keep() + slack
-	}
-	return max(int(w), floor)
 }
 
 func (m *model) state(s *ControllerState) {

@@ -15,8 +15,15 @@ type pacer struct {
 	rate   float64 // bytes/s; 0 is unlimited
 	tokens float64
 	last   time.Duration
+	// late is by how much the owner missed the time that release named. What
+	// should have left meanwhile may leave at once, or a busy machine, whose
+	// timers come late every time, would send at a fraction of the rate.
+	late   time.Duration
 	single bool // no two datagrams together, if not for maxBurst
 }
+
+// maxCredit bounds the time that a late wake-up is made good for.
+const maxCredit = 5 * time.Millisecond
 
 // refill accounts for the time that passed; at least two datagrams of size
 // may always leave together.
@@ -29,7 +36,8 @@ func (p *pacer) refill(now time.Duration, size int) {
 	if dt <= 0 {
 		return
 	}
-	p.tokens = min(p.tokens+p.rate*dt.Seconds(), p.depth(size))
+	p.tokens = min(p.tokens+p.rate*dt.Seconds(), p.depth(size)+p.rate*p.late.Seconds())
+	p.late = 0
 }
 
 func (p *pacer) depth(size int) float64 {
@@ -52,7 +60,7 @@ func (p *pacer) release(now time.Duration, size int) time.Duration {
 	if p.rate <= 0 {
 		return now
 	}
-	want := max(float64(size), min(p.rate*quantum.Seconds(), 64<<10)) - p.tokens
+	want := max(float64(size), p.rate*quantum.Seconds()) - p.tokens
 	if want <= 0 {
 		return now
 	}

@@ -49,6 +49,16 @@ func (p *pmtu) init(cfg *Config) {
 	p.timer = never
 }
 
+// sizeAfter is the size to send after so many probe timeouts: when nothing comes
+// back any more, small datagrams find out whether it is their length (RFC 8899,
+// 4.3).
+func (p *pmtu) sizeAfter(timeouts int) int {
+	if timeouts >= 2 && !p.fixed {
+		return MinDatagram
+	}
+	return p.size
+}
+
 // limit applies what the peer can receive.
 func (p *pmtu) limit(n int) {
 	p.max = min(p.max, max(n, MinDatagram))

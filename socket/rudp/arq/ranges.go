@@ -18,7 +18,6 @@ func (r *rangeSet) spans() []span { return r.s[r.head:] }
 func (r *rangeSet) len() int      { return len(r.s) - r.head }
 func (r *rangeSet) empty() bool   { return len(r.s) == r.head }
 func (r *rangeSet) first() span   { return r.s[r.head] }
-func (r *rangeSet) last() span    { return r.s[len(r.s)-1] }
 
 func (r *rangeSet) clear() { r.s, r.head = r.s[:0], 0 }
 

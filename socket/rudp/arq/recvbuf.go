@@ -18,7 +18,7 @@ var (
 //	  |  readable    |  holes          |  not allowed yet
 //	--+--------------+-----------------+------>
 type recvBuffer struct {
-	ring
+	blocks
 	read, nxt uint64
 	limit     uint64   // what the peer was allowed
 	above     rangeSet // received beyond nxt
@@ -51,7 +51,6 @@ func (r *recvBuffer) insert(off uint64, b []byte, fin bool) (fresh int, err erro
 	if off > r.nxt && r.above.len() >= maxHoles {
 		return 0, errHoles
 	}
-	r.grow(int(hi-r.read), r.read, max(r.nxt, r.highest()))
 	r.write(off, b)
 	if off == r.nxt && r.above.empty() {
 		r.nxt = hi
@@ -64,13 +63,6 @@ func (r *recvBuffer) insert(off uint64, b []byte, fin bool) (fresh int, err erro
 		r.above.removeBelow(r.nxt)
 	}
 	return fresh, nil
-}
-
-func (r *recvBuffer) highest() uint64 {
-	if r.above.empty() {
-		return r.nxt
-	}
-	return r.above.last().hi
 }
 
 // readable is the count of bytes in order and unread.

@@ -7,9 +7,10 @@ package arq
 //	  |  lost, acked |  sent        |
 //	--+--------------+--------------+------>
 type sendBuffer struct {
-	ring
+	blocks
 	una, nxt, end uint64
 	limit         int      // bytes held at most
+	ahead         int      // bytes held at most that were never sent
 	acked         rangeSet // within [una, nxt)
 	lost          rangeSet // within [una, nxt): to be sent again
 	fin           bool     // no more will be written
@@ -18,15 +19,24 @@ type sendBuffer struct {
 	finLost       bool
 }
 
-func (s *sendBuffer) space() int { return s.limit - int(s.end-s.una) }
+// minAhead is how much may always wait to be sent. What lies between writing
+// and sending should still be in the processor's cache, and whoever writes should
+// not be asked for more every few packets.
+const minAhead = 1 << 20
+
+// space is how much may be written. However much the limit lets be held for the
+// peer to acknowledge, little of it is written ahead: what is sent would be old by
+// then, and cold.
+func (s *sendBuffer) space() int {
+	return min(s.limit-int(s.end-s.una), s.ahead-int(s.end-s.nxt))
+}
 
 func (s *sendBuffer) write(b []byte) int {
 	n := min(len(b), s.space())
 	if n <= 0 {
 		return 0
 	}
-	s.grow(int(s.end-s.una)+n, s.una, s.end)
-	s.ring.write(s.end, b[:n])
+	s.blocks.write(s.end, b[:n])
 	s.end += uint64(n)
 	return n
 }
@@ -35,6 +45,11 @@ func (s *sendBuffer) write(b []byte) int {
 func (s *sendBuffer) pending(limit uint64) bool {
 	return !s.lost.empty() || s.finLost || (s.nxt < s.end && s.nxt < limit) ||
 		(s.fin && !s.finSent && s.nxt == s.end)
+}
+
+// unsent is how much may be sent that never was.
+func (s *sendBuffer) unsent(limit uint64) uint64 {
+	return min(s.end, max(limit, s.nxt)) - s.nxt
 }
 
 // take picks the next chunk of at most n bytes: lost ones first, for the
@@ -74,6 +89,7 @@ func (s *sendBuffer) ack(lo, hi uint64) (fresh uint64) {
 	if lo == s.una && s.acked.empty() {
 		fresh = hi - lo
 		s.una = hi
+		s.release(hi)
 		return fresh
 	}
 	before := s.acked.within(lo, hi)
@@ -81,6 +97,7 @@ func (s *sendBuffer) ack(lo, hi uint64) (fresh uint64) {
 	fresh = hi - lo - before
 	if f := s.acked.first(); f.lo == s.una {
 		s.una = f.hi
+		s.release(f.hi)
 		s.acked.removeBelow(s.una)
 	}
 	return fresh

@@ -2,6 +2,11 @@ package arq_test
 
 import (
 	"fmt"
+	"math"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,31 +54,45 @@ func TestTargets(t *testing.T) {
 	}
 }
 
-// TestTable prints the table of the package documentation.
-func TestTable(t *testing.T) {
-	if !testing.Verbose() {
-		t.Skip("prints a table; run with -v")
+var (
+	tableRTT  = []int{10, 30, 50, 100, 200, 300} // ms
+	tableLoss = []float64{0, .001, .01, .02, .05, .1, .2}
+)
+
+// tableCell is the goodput of a transfer in Mbit/s.
+func tableCell(t testing.TB, loss float64, ms int) float64 {
+	cfg := link(100, time.Duration(ms)*time.Millisecond, loss, 1)
+	cfg.Flows = []sim.Flow{{Bytes: 100e6}}
+	r, err := sim.Run(cfg)
+	if err != nil {
+		t.Fatal(err)
 	}
-	rtts := []int{10, 30, 50, 100, 200, 300}
-	line := "loss \\ RTT"
-	for _, ms := range rtts {
-		line += fmt.Sprintf("%6d ms", ms)
+	return r.Flows[0].Goodput * 8 / 1e6
+}
+
+// TestTableIsCurrent: the table in the package documentation is what the code
+// does, in two of its cells. `make fairness` prints all of it anew.
+func TestTableIsCurrent(t *testing.T) {
+	doc, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
 	}
-	lines := []string{line}
-	for _, loss := range []float64{0, .001, .01, .02, .05, .1, .2} {
-		line := fmt.Sprintf("%9.1f%%", 100*loss)
-		for _, ms := range rtts {
-			cfg := link(100, time.Duration(ms)*time.Millisecond, loss, 1)
-			cfg.Flows = []sim.Flow{{Bytes: 60e6}}
-			r, err := sim.Run(cfg)
-			if err != nil {
-				t.Fatal(err)
-			}
-			line += fmt.Sprintf("%9.1f", r.Flows[0].Goodput*8/1e6)
+	for _, c := range []struct {
+		loss float64
+		ms   int
+	}{{.01, 50}, {.1, 100}} {
+		_, line, ok := strings.Cut(string(doc), fmt.Sprintf("\n//\t%9.1f%%", 100*c.loss))
+		line, _, _ = strings.Cut(line, "\n")
+		cells := strings.Fields(line)
+		if !ok || len(cells) != len(tableRTT) {
+			t.Fatalf("no row of %v in the table: %q", c.loss, line)
 		}
-		lines = append(lines, line)
-	}
-	for _, l := range lines {
-		fmt.Println("//\t" + l)
+		told, err := strconv.ParseFloat(cells[slices.Index(tableRTT, c.ms)], 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := tableCell(t, c.loss, c.ms); math.Abs(got-told) > 1.5 {
+			t.Errorf("loss %v, %d ms: the documentation says %.1f Mbit/s, it is %.1f", c.loss, c.ms, told, got)
+		}
 	}
 }

@@ -53,7 +53,10 @@ func (c *Conn) PollTransmit(now time.Duration, buf []byte) Transmit {
 
 // pollData fills buf with packets of the current size.
 func (c *Conn) pollData(now time.Duration, buf []byte) Transmit {
-	size := c.pmtu.size
+	size := c.pmtu.sizeAfter(c.loss.ptoCount)
+	if c.lim.reason == LimitPacing {
+		c.pacer.late = max(min(now-c.lim.release, maxCredit, max(c.rtt.smoothed/8, maxBurst)), 0)
+	}
 	c.pacer.refill(now, size)
 	ackDue := c.acks.due(now)
 	n := 0
@@ -62,6 +65,7 @@ func (c *Conn) pollData(now time.Duration, buf []byte) Transmit {
 		ecn = ECT0
 	}
 	var why Limiter
+	c.hold = c.train(size)
 	if ackDue && c.book != nil {
 		// Frames are of one size: an ACK goes alone.
 		n = c.writePacket(now, buf[:size], sendAck, true)
@@ -79,6 +83,7 @@ func (c *Conn) pollData(now time.Duration, buf []byte) Transmit {
 		}
 		w := c.writePacket(now, buf[n:n+size], kind, ackDue)
 		ackDue = false
+		c.hold = size
 		n += w
 		if w < size {
 			why = LimitHost
@@ -133,10 +138,10 @@ func (c *Conn) nextKind(now time.Duration) (sendKind, Limiter) {
 	if pending {
 		// One packet may always fly: a window that shrank while datagrams
 		// were small can be less than one since path MTU discovery.
-		if c.inFlight > 0 && c.inFlight+size > c.cc.window() {
+		if c.inFlight > 0 && c.inFlight+c.hold > c.cc.window() {
 			return sendNothing, LimitCwnd
 		}
-		if !c.pacer.ready(size) {
+		if !c.pacer.ready(c.hold) {
 			return sendNothing, LimitPacing
 		}
 		return sendData, 0

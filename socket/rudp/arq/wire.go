@@ -86,11 +86,21 @@ var (
 	errFrame     = errors.New("malformed frame")
 )
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+var (
+	castagnoli = crc32.MakeTable(crc32.Castagnoli)
+	// dataPrefix is what nearly all datagrams begin with, dataSum its checksum:
+	// a call for four bytes costs a fifth of one for fourteen hundred.
+	dataPrefix = [4]byte{magic, Version, byte(typeData), 0}
+	dataSum    = crc32.Checksum(dataPrefix[:], castagnoli)
+)
 
 // checksum is CRC-32C over the datagram without the checksum field itself.
 func checksum(b []byte) uint32 {
-	return crc32.Update(crc32.Update(0, castagnoli, b[:4]), castagnoli, b[8:])
+	sum := dataSum
+	if [4]byte(b) != dataPrefix {
+		sum = crc32.Checksum(b[:4], castagnoli)
+	}
+	return crc32.Update(sum, castagnoli, b[8:])
 }
 
 // header is the fixed start of every datagram. In handshake datagrams the

@@ -19,6 +19,7 @@ import (
 	"io"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/wherry-net/wherry/socket/netem"
@@ -44,7 +45,7 @@ type Config struct {
 	Forward, Reverse netem.Config
 	Flows            []Flow
 	// Until ends the simulation; by default it ends when all flows have.
-	// Without it a simulation that takes an hour is an error.
+	// Without it a simulation that takes longer than Limit is an error.
 	Until time.Duration
 	// From is the start of the time over which [FlowResult.Share] counts.
 	From time.Duration
@@ -54,10 +55,22 @@ type Config struct {
 	// Hook, if not nil, is called at every step with the connections,
 	// clients first; it may act on them.
 	Hook func(now time.Duration, conns []*arq.Conn)
+	// Stop, if not nil, is asked every now and then whether to give up; Run
+	// then returns [ErrStopped].
+	Stop func() bool
+	// Limit is how much simulated time a simulation without Until may take; 0
+	// means an hour. Beyond it Run returns [ErrLimit].
+	Limit time.Duration
 	// Link, if not nil, is told what the forward link decided about each
 	// packet, with the number that the sender gave it (handshake: its ID).
 	Link func(number uint64, d netem.Decision)
 }
+
+// ErrLimit is returned by [Run] for what has not ended within Config.Limit.
+var ErrLimit = errors.New("does not end")
+
+// ErrStopped is returned by [Run] when Config.Stop said so.
+var ErrStopped = errors.New("stopped")
 
 // Result is what a simulation showed.
 type Result struct {
@@ -80,6 +93,8 @@ type FlowResult struct {
 	Delivered int64
 	// Done is when the server had read everything and the client knew.
 	Done time.Duration
+	// Last is when the server read the last byte, counted from the dial.
+	Last time.Duration
 	// Goodput is bytes/s from the dial to the last byte read.
 	Goodput float64
 	// Share is bytes/s delivered between Config.From and the end.
@@ -110,7 +125,8 @@ const (
 	bufferLen = 128 << 10
 )
 
-var pattern = func() []byte {
+// pattern is made when the first simulation needs it.
+var pattern = sync.OnceValue(func() []byte {
 	p := make([]byte, patternN+1<<16)
 	x := uint32(12345)
 	for i := range patternN {
@@ -123,11 +139,11 @@ var pattern = func() []byte {
 		p[i] = p[i-patternN]
 	}
 	return p
-}()
+})
 
 func patternAt(off int64, n int) []byte {
 	i := int(off % patternN)
-	return pattern[i : i+min(n, 1<<16)]
+	return pattern()[i : i+min(n, 1<<16)]
 }
 
 type end struct {
@@ -171,7 +187,11 @@ func Run(cfg Config) (*Result, error) {
 	cfg.Forward.Header, cfg.Reverse.Header = tagLen, tagLen
 	cfg.Forward.Seed, cfg.Reverse.Seed = cfg.Seed, cfg.Seed
 	cfg.Forward.Direction, cfg.Reverse.Direction = 0, 1
+	told := cfg.Forward.Trace
 	cfg.Forward.Trace = &netem.Trace{Packet: func(d netem.Decision) {
+		if told != nil && told.Packet != nil {
+			told.Packet(d)
+		}
 		if d.Fate != netem.TailDrop {
 			r.queued = append(r.queued, uint32(d.Queued))
 		}
@@ -211,6 +231,9 @@ func seed(s uint64, flow, what int) (out [32]byte) {
 func (r *runner) run() error {
 	limit := r.cfg.Until
 	if limit == 0 {
+		limit = r.cfg.Limit
+	}
+	if limit == 0 {
 		limit = time.Hour
 	}
 	marked := false
@@ -237,13 +260,16 @@ func (r *runner) run() error {
 		}
 		if next > limit {
 			if r.cfg.Until == 0 {
-				return errors.New("does not end")
+				return ErrLimit
 			}
 			r.now = limit
 			return nil
 		}
 		r.now = max(r.now, next)
 		r.res.Steps++
+		if r.cfg.Stop != nil && r.res.Steps%4096 == 0 && r.cfg.Stop() {
+			return ErrStopped
+		}
 		if r.res.Steps > 500_000_000 {
 			return errors.New("busy for ever")
 		}
@@ -449,6 +475,7 @@ func (r *runner) result() *Result {
 	for _, f := range r.flows {
 		x := FlowResult{Name: f.Name, Delivered: f.read, Done: f.done, Err: f.err}
 		if d := f.lastRead - f.Start; d > 0 {
+			x.Last = d
 			x.Goodput = float64(f.read) / d.Seconds()
 		}
 		if d := r.now - r.cfg.From; d > 0 {

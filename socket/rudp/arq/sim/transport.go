@@ -83,6 +83,9 @@ type TransportConfig struct {
 	Link func(number uint64, d netem.Decision)
 	// Check verifies the connection's invariants at every step.
 	Check bool
+	// Stop and Limit are [Config.Stop] and [Config.Limit].
+	Stop  func() bool
+	Limit time.Duration
 }
 
 // RunTransport runs one transfer from its handshake to its end. Equal configs
@@ -104,7 +107,7 @@ func RunTransport(c TransportConfig) (*Result, error) {
 		// As on a real network: the fate of a datagram is its number's.
 		c.Forward.Index = arq.DatagramNumber
 	}
-	res, err := Run(Config{Seed: c.Seed, Forward: c.Forward, Reverse: c.Reverse, Check: c.Check, Link: c.Link,
+	res, err := Run(Config{Seed: c.Seed, Forward: c.Forward, Reverse: c.Reverse, Check: c.Check, Link: c.Link, Stop: c.Stop, Limit: c.Limit,
 		Flows: []Flow{{Name: c.Transport.Name, Client: client, Server: server, Bytes: c.Bytes}}})
 	if err != nil {
 		return nil, fmt.Errorf("simulate %s: %w", c.Transport.Name, err)
