@@ -11,6 +11,7 @@ import (
 
 	"github.com/wherry-net/wherry/lab"
 	"github.com/wherry-net/wherry/socket"
+	"github.com/wherry-net/wherry/socket/broker"
 	"github.com/wherry-net/wherry/socket/echo"
 	"github.com/wherry-net/wherry/socket/rudp/arq"
 	"github.com/wherry-net/wherry/socket/safetext"
@@ -115,6 +116,7 @@ var failureRules = []rule{
 	{as[*pairing.DelayError], exitPairing, "delay", "too many wrong codes came from this address; wait and try again"},
 	{is(discover.ErrNotFound), exitNetwork, "not-found", "is the sender still waiting, on the same network? --from names it if the network carries no multicast"},
 	{as[*arq.ARQError], exitFailure, "mismatch", "give the same --arq on both ends; an end that listens without --arq follows the other, except to --arq none"},
+	{is(broker.ErrAuth), exitPairing, "credentials", "the user stands in --via amqp://USER@HOST/VHOST, the password in " + passwordVariable},
 	{is(transfer.ErrPlainMismatch), exitPairing, "mismatch", "give --plain on both ends, or on neither"},
 	{as[*transfer.VerifyError], exitVerify, "verify", "a file changed while it was sent, or the path damages data; send it again"},
 	{as[*transfer.MissingError], exitVerify, "missing", "--arq none sends once: any other --arq brings what is missing; --allow-missing is content without"},

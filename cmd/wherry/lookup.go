@@ -29,7 +29,7 @@ type lookupMode struct {
 
 // lookupModes are tried in order.
 func lookupModes() []lookupMode {
-	return append([]lookupMode{cacheListMode(), bulkMode(), compareMode(), waitMode()}, rootModes()...)
+	return append([]lookupMode{cacheListMode(), workerMode(), bulkMode(), compareMode(), waitMode()}, rootModes()...)
 }
 
 func lookupCommand(io stdio) *cli.Command {

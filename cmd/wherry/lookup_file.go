@@ -29,6 +29,20 @@ func bulkMode() lookupMode {
 			&cli.IntFlag{Name: "concurrency", Usage: "with --file: have at most `N` names under way (default: as many as the servers keep up with)"},
 		},
 		run: func(c *cli.Context, l *lookup) error {
+			if c.IsSet("via") {
+				u, err := viaFlag(c)
+				if err != nil {
+					return err
+				}
+				if len(l.upstreams) > 0 {
+					return usagef("with --via the workers choose their servers").hint("give @SERVER to 'wherry lookup --worker'")
+				}
+				b, err := l.bulkList(c)
+				if err != nil {
+					return err
+				}
+				return runFleetLookup(c.Context, l.io, b, u)
+			}
 			b, err := l.bulk(c)
 			if err != nil {
 				return err
@@ -43,10 +57,32 @@ func bulkMode() lookupMode {
 	}
 }
 
-// bulk makes of the lookup what it means for a list.
+// bulk makes of the lookup what it means for a list, and whom to ask.
 func (l *lookup) bulk(c *cli.Context) (bulkLookup, error) {
+	b, err := l.bulkList(c)
+	if err != nil {
+		return b, err
+	}
+	ups := l.upstreams
+	if len(ups) == 0 {
+		if ups, err = l.resolver(nil).Upstreams("."); err != nil {
+			return b, err
+		}
+	}
+	for _, u := range ups {
+		s, err := l.bulkServer(c.Context, u)
+		if err != nil {
+			return b, err
+		}
+		b.Servers = append(b.Servers, s)
+	}
+	return b, nil
+}
+
+// bulkList is bulk without the servers.
+func (l *lookup) bulkList(c *cli.Context) (bulkLookup, error) {
 	b := bulkLookup{file: c.String("file"), output: c.String("output"), resume: c.Bool("resume"), quiet: l.quiet}
-	if b.file == "" {
+	if b.file == "" && !c.Bool("worker") {
 		return b, usagef("--file needs the name of a file, or '-'")
 	}
 	switch {
@@ -109,19 +145,6 @@ func (l *lookup) bulk(c *cli.Context) (bulkLookup, error) {
 		if b.Local, err = netip.ParseAddr(s); err != nil {
 			return b, usagef("--source needs an IP address, not %s", quoteArg(s))
 		}
-	}
-	ups := l.upstreams
-	if len(ups) == 0 {
-		if ups, err = l.resolver(nil).Upstreams("."); err != nil {
-			return b, err
-		}
-	}
-	for _, u := range ups {
-		s, err := l.bulkServer(c.Context, u)
-		if err != nil {
-			return b, err
-		}
-		b.Servers = append(b.Servers, s)
 	}
 	return b, nil
 }

@@ -1,0 +1,243 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/wherry-net/wherry/resolve/bulk"
+	"github.com/wherry-net/wherry/resolve/fleet"
+	"github.com/wherry-net/wherry/socket/broker"
+)
+
+// passwordVariable has the broker's password, so that it need not stand on the
+// command line, where everybody sees it.
+const passwordVariable = "WHERRY_VIA_PASSWORD"
+
+// --via and --worker: a list that many machines ask for.
+func workerMode() lookupMode {
+	return lookupMode{
+		flag: "worker",
+		flags: []cli.Flag{
+			&cli.BoolFlag{Name: "worker", Usage: "with --via: ask for the names of whoever gives them out, until stopped"},
+			&cli.StringFlag{Name: "via", Usage: "with --file: have workers ask for the list, through the broker `URL`, as amqp://USER@HOST/ (" + passwordVariable + " has the password)"},
+		},
+		run: func(c *cli.Context, l *lookup) error {
+			if c.IsSet("file") {
+				return usagef("--worker takes its names from --via, and --file gives names out").hint("run one of them here, and the other on another machine")
+			}
+			u, err := viaFlag(c)
+			if err != nil {
+				return err
+			}
+			b, err := l.bulk(c)
+			if err != nil {
+				return err
+			}
+			for _, s := range b.Servers {
+				if x, ok := s.Exchanger.(*clientExchanger); ok {
+					defer x.client.Close()
+				}
+			}
+			w := fleetWorker{io: l.io, quiet: l.quiet, ask: b.Options}
+			return w.run(c.Context, u)
+		},
+	}
+}
+
+func viaFlag(c *cli.Context) (*broker.URL, error) {
+	if c.String("via") == "" {
+		return nil, usagef("--worker needs --via URL, the broker that names come from")
+	}
+	u, err := broker.Parse(c.String("via"))
+	if err != nil {
+		return nil, usagef("--via: %w", err).hint("write amqp://USER@HOST:PORT/VHOST; several hosts of a cluster are separated by commas")
+	}
+	return u, nil
+}
+
+func rabbitOptions(name string, away func(error)) fleet.RabbitOptions {
+	return fleet.RabbitOptions{
+		Options: broker.Options{Password: os.Getenv(passwordVariable), Name: name},
+		Away:    away,
+	}
+}
+
+// fleetWorker is `lookup --worker`.
+type fleetWorker struct {
+	io    stdio
+	quiet bool
+	ask   bulk.Options
+}
+
+// run works until ctx ends, which is how it is meant to end: that is no error.
+func (w *fleetWorker) run(ctx context.Context, u *broker.URL) error {
+	host, _ := os.Hostname() // without one it is called worker
+	name := fleet.DefaultName(host, os.Getpid())
+	o := rabbitOptions("wherry worker "+name, w.away)
+	if w.ask.QPS > 0 {
+		// No more than about two seconds' work ahead: what lies here, nobody else does.
+		o.Prefetch = min(max(int(2*w.ask.QPS)/fleetLines, 1), 8)
+	}
+	r, err := fleet.DialRabbit(ctx, u, "", o)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	w.say("%s: working for %s", name, u)
+	var names int64
+	begin := time.Now()
+	err = fleet.Work(ctx, r, fleet.WorkerOptions{Name: name, Ask: w.ask, Trace: &fleet.WorkerTrace{
+		Answered: func(n int, _ time.Duration) { names += int64(n) },
+		Strange:  func(err error) { w.say("warning: a message is dropped: %s", oneLine(err)) },
+	}})
+	w.say("%s: %s names in %.0f s", name, thousands(names), time.Since(begin).Seconds())
+	if ctx.Err() != nil {
+		return nil
+	}
+	if errors.Is(err, bulk.ErrSilent) {
+		return withHint(silentError{err}, "the names go to other workers; is the server's address right, and does a firewall let UDP port 53 through?")
+	}
+	return err
+}
+
+func (w *fleetWorker) away(err error) {
+	if err != nil {
+		w.say("%s; trying again", oneLine(err))
+	} else {
+		w.say("the broker is back")
+	}
+}
+
+func (w *fleetWorker) say(format string, args ...any) {
+	if !w.quiet {
+		fmt.Fprintf(w.io.Err, format+"\n", args...)
+	}
+}
+
+// fleetLines is how many names a batch has.
+const fleetLines = 1000
+
+// runFleetLookup is `lookup --file --via`: it gives the list out and collects.
+func runFleetLookup(ctx context.Context, io stdio, b bulkLookup, u *broker.URL) error {
+	if b.resume && b.output == "" {
+		return usagef("--resume needs --output FILE, whose results are not asked for again")
+	}
+	list, size, err := openList(io, b.file)
+	if err != nil {
+		return err
+	}
+	defer list.Close()
+	job := rand.Text()
+	view := &fleetView{bulkView: newBulkView(io, b.quiet, size, nil)}
+	r, err := fleet.DialRabbit(ctx, u, job, rabbitOptions("wherry coordinator", view.away))
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	out := io.Out
+	if b.output != "" {
+		f, err := b.openOutput()
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		out = f
+	}
+	stats, err := fleet.Coordinate(ctx, r, list, out, fleet.Options{
+		Job: job, Type: b.Type, Format: b.Format, Ordered: b.Ordered, Lines: fleetLines, Resume: b.Options.Resume, Progress: view.progress,
+	})
+	view.done(stats)
+	if f, ok := out.(*os.File); ok && b.output != "" {
+		if cerr := f.Close(); err == nil && cerr != nil {
+			err = pathError("write", b.output, cerr)
+		}
+	}
+	// Even if it was interrupted nobody waits for results any more.
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	if ferr := r.Finish(end); err == nil && ferr != nil {
+		view.say("warning: the broker keeps an empty queue for a day: %s", oneLine(ferr))
+	}
+	return b.explain(err)
+}
+
+// fleetView shows how far a list is, and who asks for it.
+type fleetView struct {
+	*bulkView
+}
+
+func (v *fleetView) progress(s fleet.Stats) {
+	rate := float64(s.Names) / max(s.Elapsed.Seconds(), 1e-3)
+	working := 0
+	for _, w := range s.Workers {
+		if s.Elapsed-w.Last < 10*time.Second {
+			working++
+		}
+	}
+	text := fmt.Sprintf("%s names, %s/s by %d workers", thousands(s.Names), thousands(int64(rate)), working)
+	if working == 0 {
+		text = fmt.Sprintf("%s names; no worker answers", thousands(s.Names))
+	}
+	// The list's bytes are the measure of what is to come; what is out is not done.
+	at := s.InputBytes
+	if seen := s.Names + s.Given; seen > 0 {
+		at = s.InputBytes * s.Names / seen
+	}
+	switch {
+	case v.quiet:
+	case v.bar != nil:
+		v.bar.Describe(text)
+		_ = v.bar.Set64(at)
+	case s.Elapsed-v.shown >= bulkPlainEvery:
+		v.shown = s.Elapsed
+		if v.size > 0 && at > 0 {
+			left := time.Duration(float64(s.Elapsed) * float64(v.size-at) / float64(at))
+			text += fmt.Sprintf(", %d%%, %v left", 100*at/v.size, left.Round(time.Second))
+		}
+		fmt.Fprintln(v.err, text)
+	}
+}
+
+func (v *fleetView) away(err error) {
+	if err != nil {
+		v.say("%s; trying again", oneLine(err))
+	} else {
+		v.say("the broker is back")
+	}
+}
+
+func (v *fleetView) say(format string, args ...any) {
+	if v.quiet {
+		return
+	}
+	v.clear()
+	fmt.Fprintf(v.err, format+"\n", args...)
+}
+
+// done prints the sum, and each worker's part in it.
+func (v *fleetView) done(s fleet.Stats) {
+	rate := float64(s.Names) / max(s.Elapsed.Seconds(), 1e-3)
+	v.say("%s names in %.2f s, %s/s", thousands(s.Names), s.Elapsed.Seconds(), thousands(int64(rate)))
+	for _, w := range s.Workers {
+		v.say("  %s: %s", w.Name, thousands(w.Names))
+	}
+	var odd []string
+	for _, x := range []struct {
+		n    int64
+		what string
+	}{{s.Skipped, "blank lines and comments"}, {s.Resumed, "lines done before"}, {s.Twice, "results came twice and were dropped"}, {s.Strange, "messages were not believed"}} {
+		if x.n > 0 {
+			odd = append(odd, thousands(x.n)+" "+x.what)
+		}
+	}
+	if len(odd) > 0 {
+		v.say("%s", strings.Join(odd, "; "))
+	}
+}
