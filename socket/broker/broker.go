@@ -116,7 +116,7 @@ const handshake = 10 * time.Second
 // or is of the network.
 func Dial(ctx context.Context, u *URL, o Options) (*amqp.Connection, error) {
 	hosts := slices.Clone(u.Hosts)
-	rand.Shuffle(len(hosts), func(i, j int) { hosts[i], hosts[j] = hosts[j], hosts[i] })
+	rand.Shuffle(len(hosts), func(i, j int) { hosts[i], hosts[j] = hosts[j], hosts[i] }) //permit:rand.Shuffle clients are to differ
 	var errs []error
 	for _, h := range hosts {
 		c, err := dial(ctx, u, h, o)
