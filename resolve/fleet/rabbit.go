@@ -56,8 +56,8 @@ type session struct {
 	deliveries <-chan amqp.Delivery
 	gone       chan struct{} // closed with the connection or a channel
 
-	mu       sync.Mutex
-	returned map[string]bool // messages for which there was no queue
+	mu      sync.Mutex         // one message at a time is published
+	returns <-chan amqp.Return // messages for which there was no queue
 }
 
 // ErrJobGone is the error of a result whose coordinator is not there any more.
@@ -96,7 +96,7 @@ func (r *Rabbit) connect(ctx context.Context) (_ *session, err error) {
 			err = fmt.Errorf("set up queues on the broker %s: %w", r.url, err)
 		}
 	}()
-	s := &session{conn: conn, gone: make(chan struct{}), returned: map[string]bool{}}
+	s := &session{conn: conn, gone: make(chan struct{})}
 	if s.pub, err = conn.Channel(); err != nil {
 		return nil, err
 	}
@@ -123,14 +123,7 @@ func (r *Rabbit) connect(ctx context.Context) (_ *session, err error) {
 	if s.deliveries, err = in.Consume(queue, "", false, false, false, false, nil); err != nil {
 		return nil, err
 	}
-	returns := s.pub.NotifyReturn(make(chan amqp.Return, 64))
-	go func() {
-		for m := range returns {
-			s.mu.Lock()
-			s.returned[m.MessageId] = true
-			s.mu.Unlock()
-		}
-	}()
+	s.returns = s.pub.NotifyReturn(make(chan amqp.Return, 16))
 	closed := []chan *amqp.Error{conn.NotifyClose(make(chan *amqp.Error, 1)), s.pub.NotifyClose(make(chan *amqp.Error, 1)), in.NotifyClose(make(chan *amqp.Error, 1))}
 	go func() {
 		select {
@@ -210,8 +203,11 @@ func (r *Rabbit) Send(ctx context.Context, job string, body []byte) error {
 	}
 }
 
-// publish reports whether the broker has taken the message.
+// publish reports whether the broker has taken the message. What it returns it
+// returns before it confirms.
 func (s *session) publish(ctx context.Context, queue, id string, body []byte) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	conf, err := s.pub.PublishWithDeferredConfirmWithContext(ctx, "", queue, true, false, amqp.Publishing{
 		ContentType: "text/plain; charset=us-ascii", DeliveryMode: amqp.Persistent, MessageId: id, Body: body,
 	})
@@ -227,13 +223,20 @@ func (s *session) publish(ctx context.Context, queue, id string, body []byte) (b
 	case <-ctx.Done():
 		return false, nil
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.returned[id] {
-		delete(s.returned, id)
-		return false, ErrJobGone
+	for {
+		select {
+		case m, ok := <-s.returns:
+			if !ok {
+				return false, nil
+			}
+			if m.MessageId == id {
+				return false, ErrJobGone
+			}
+			continue // one that was not waited for to its end
+		default:
+		}
+		return conf.Acked(), nil
 	}
-	return conf.Acked(), nil
 }
 
 // Receive waits for a message, after however many connections.
