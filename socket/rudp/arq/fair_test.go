@@ -11,8 +11,8 @@ import (
 // TestBesideCubic measures the share that a flow takes beside one CUBIC flow:
 // the mean of two runs of a minute, for single runs vary.
 func TestBesideCubic(t *testing.T) {
-	if testing.Short() {
-		t.Skip("minutes of network")
+	if testing.Short() || raceEnabled {
+		t.Skip("minutes of network, in one goroutine")
 	}
 	for _, c := range []struct {
 		name  string
@@ -30,6 +30,7 @@ func TestBesideCubic(t *testing.T) {
 		{"100ms-2bdp", 100, 100 * time.Millisecond, 2, 0, 5 * time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			share, mean := 0.0, 0.0
 			for seed := uint64(1); seed <= 2; seed++ {
 				cfg := link(c.mbit, c.rtt, 0, c.bdp)
@@ -37,9 +38,6 @@ func TestBesideCubic(t *testing.T) {
 				cfg.Flows = []sim.Flow{
 					{Client: arq.Config{Congestion: arq.Cubic}, Start: c.late},
 					{Start: c.early},
-				}
-				if debugTrace {
-					cfg.Flows[1].Client.Trace = controllerTrace(t)
 				}
 				cfg.From, cfg.Until = 10*time.Second, 70*time.Second
 				r, err := sim.Run(cfg)
@@ -61,8 +59,8 @@ func TestBesideCubic(t *testing.T) {
 
 // TestAmongUs measures how fairly our flows share: the mean index of two runs.
 func TestAmongUs(t *testing.T) {
-	if testing.Short() {
-		t.Skip("minutes of network")
+	if testing.Short() || raceEnabled {
+		t.Skip("minutes of network, in one goroutine")
 	}
 	for _, c := range []struct {
 		name string
@@ -80,15 +78,13 @@ func TestAmongUs(t *testing.T) {
 		{"five-10bdp", 5, 10, 0, .9},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			mean := 0.0
 			for seed := uint64(1); seed <= 2; seed++ {
 				cfg := link(100, 50*time.Millisecond, c.loss, c.bdp)
 				cfg.Seed = seed
 				for i := range c.n {
 					cfg.Flows = append(cfg.Flows, sim.Flow{Start: time.Duration(i) * time.Duration(1000+300*seed) * time.Millisecond})
-				}
-				if debugTrace {
-					cfg.Flows[c.n-1].Client.Trace = controllerTrace(t)
 				}
 				cfg.From, cfg.Until = 15*time.Second, 75*time.Second
 				r, err := sim.Run(cfg)
@@ -103,18 +99,4 @@ func TestAmongUs(t *testing.T) {
 			}
 		})
 	}
-}
-
-const debugTrace = false
-
-func controllerTrace(t *testing.T) *arq.Trace {
-	last := ""
-	n := 0
-	return &arq.Trace{Controller: func(now time.Duration, s arq.ControllerState) {
-		if n++; s.Phase != last || n%100 == 0 {
-			last = s.Phase
-			t.Logf("%8.3f %-9s win %4d fl %4d pace %6.1f bw %6.1f floor %.3f base %5.1f q %5.1f", now.Seconds(), s.Phase,
-				s.Window/1500, s.InFlight/1500, s.Pace*8/1e6, s.Bandwidth*8/1e6, s.LossFloor, float64(s.MinRTT)/1e6, float64(s.Queue)/1e6)
-		}
-	}}
 }

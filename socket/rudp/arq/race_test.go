@@ -1,0 +1,5 @@
+//go:build race
+
+package arq_test
+
+const raceEnabled = true
