@@ -34,6 +34,8 @@ type Box struct {
 	waiting map[int]chan reply
 	open    bool      // between the handshake and the end
 	missed  [2]uint64 // what the devices dropped, read before they went
+	closing bool      // the ends of the link go because Close took them away
+	broken  error     // why the link had failed before that
 
 	closeOnce sync.Once
 }
@@ -407,7 +409,20 @@ func (b *Box) Stats() [2]Stats {
 // Err is why the link has stopped carrying packets, or nil: it works, or was
 // closed.
 func (b *Box) Err() error {
+	b.mu.Lock()
+	closed, err := b.closing, b.broken
+	b.mu.Unlock()
+	if closed {
+		return err
+	}
+	return b.failed()
+}
+
+func (b *Box) failed() error {
 	for _, w := range b.wires {
+		if w == nil {
+			continue
+		}
 		if err := w.failed(); err != nil {
 			return fmt.Errorf("link: %w", err)
 		}
@@ -426,8 +441,9 @@ func (b *Box) Close() error {
 			b.missed = r.Missed
 			b.mu.Unlock()
 		}
+		broken := b.failed() // before the ends go with their hosts
 		b.mu.Lock()
-		b.open = false
+		b.open, b.closing, b.broken = false, true, broken
 		b.mu.Unlock()
 		// Its process ends when it reads the end of the channel; everything
 		// else in the process namespace goes with it.
