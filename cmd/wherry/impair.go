@@ -4,6 +4,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -36,25 +37,12 @@ func linkFlags() []cli.Flag {
 // can read and no link can do, such as a rate of nothing, is a failure.
 func linkConfig(c *cli.Context) (netem.Config, error) {
 	link := netem.Config{Seed: c.Uint64("seed"), KeepOrder: c.Bool("keep-order")}
-	for _, f := range []struct {
-		name string
-		set  func(string) error
-	}{
-		{"loss", probability(&link.Loss)},
-		{"reorder", probability(&link.Reorder)},
-		{"duplicate", probability(&link.Duplicate)},
-		{"corrupt", probability(&link.Corrupt)},
-		{"delay", duration(&link.Delay)},
-		{"jitter", duration(&link.Jitter)},
-		{"queue", func(s string) (err error) { link.Queue, err = units.ParseSize(s); return err }},
-		{"gemodel", func(s string) (err error) { link.Gilbert, err = netem.ParseGilbertElliott(s); return err }},
-		{"drop", func(s string) (err error) { link.Drop, err = packetNumbers(s); return err }},
-	} {
-		if s := c.String(f.name); s != "" {
-			if err := f.set(s); err != nil {
-				return link, usagef("--%s: %w", f.name, err)
-			}
-		}
+	err := readImpairments(c, &link,
+		impairment{"gemodel", func(s string) (err error) { link.Gilbert, err = netem.ParseGilbertElliott(s); return err }},
+		impairment{"drop", func(s string) (err error) { link.Drop, err = packetNumbers(s); return err }},
+	)
+	if err != nil {
+		return link, err
 	}
 	switch d := c.String("distribution"); d {
 	case "uniform":
@@ -86,6 +74,41 @@ func linkConfig(c *cli.Context) (netem.Config, error) {
 		}
 	}
 	return link, link.Validate()
+}
+
+// An impairment is a flag and what reads it.
+type impairment struct {
+	flag string
+	set  func(string) error
+}
+
+// readImpairments reads into link the flags that every command with a bad link has,
+// and those that only this one has.
+func readImpairments(c *cli.Context, link *netem.Config, more ...impairment) error {
+	for _, f := range append([]impairment{
+		{"loss", probability(&link.Loss)},
+		{"reorder", probability(&link.Reorder)},
+		{"duplicate", probability(&link.Duplicate)},
+		{"corrupt", probability(&link.Corrupt)},
+		{"delay", duration(&link.Delay)},
+		{"jitter", duration(&link.Jitter)},
+		{"queue", func(s string) (err error) { link.Queue, err = units.ParseSize(s); return err }},
+	}, more...) {
+		if s := c.String(f.flag); s != "" {
+			if err := f.set(s); err != nil {
+				return usagef("--%s: %w", f.flag, err)
+			}
+		}
+	}
+	return nil
+}
+
+func probability(p *units.Probability) func(string) error {
+	return func(s string) (err error) { *p, err = units.ParseProbability(s); return err }
+}
+
+func duration(d *time.Duration) func(string) error {
+	return func(s string) (err error) { *d, err = units.ParseDuration(s); return err }
 }
 
 // impossibleError is a quantity that can be read and not be had.

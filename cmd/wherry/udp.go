@@ -83,37 +83,14 @@ func udpConfig(c *cli.Context, o socket.Options) (*rudp.Config, error) {
 // impairments reads what is to happen to what this end sends.
 func impairments(c *cli.Context) (*netem.Config, error) {
 	link := &netem.Config{Seed: c.Uint64("seed"), Overhead: 28}
-	for _, f := range []struct {
-		name string
-		set  func(string) error
-	}{
-		{"loss", probability(&link.Loss)},
-		{"reorder", probability(&link.Reorder)},
-		{"duplicate", probability(&link.Duplicate)},
-		{"corrupt", probability(&link.Corrupt)},
-		{"delay", duration(&link.Delay)},
-		{"jitter", duration(&link.Jitter)},
-		{"bandwidth", func(s string) (err error) { link.Rate, err = units.ParseRate(s); return err }},
-		{"queue", func(s string) (err error) { link.Queue, err = units.ParseSize(s); return err }},
-	} {
-		if s := c.String(f.name); s != "" {
-			if err := f.set(s); err != nil {
-				return nil, usagef("--%s: %w", f.name, err)
-			}
-		}
+	err := readImpairments(c, link, impairment{"bandwidth", func(s string) (err error) { link.Rate, err = units.ParseRate(s); return err }})
+	if err != nil {
+		return nil, err
 	}
 	if err := link.Validate(); err != nil {
 		return nil, usagef("--%w", err)
 	}
 	return link, nil
-}
-
-func probability(p *units.Probability) func(string) error {
-	return func(s string) (err error) { *p, err = units.ParseProbability(s); return err }
-}
-
-func duration(d *time.Duration) func(string) error {
-	return func(s string) (err error) { *d, err = units.ParseDuration(s); return err }
 }
 
 // dialUDP connects to address over reliable UDP.
