@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -28,34 +29,56 @@ type bulkLookup struct {
 // runBulkLookup asks for the whole list. Results go to standard output or the
 // output file; progress and the sum of it all go to standard error.
 func runBulkLookup(ctx context.Context, io stdio, b bulkLookup) error {
-	if b.resume && b.output == "" {
-		return usagef("--resume needs --output FILE, whose results are not asked for again")
-	}
-	list, size, err := openList(io, b.file)
+	f, err := b.open(io)
 	if err != nil {
 		return err
 	}
-	defer list.Close()
-
-	out := io.Out
-	if b.output != "" {
-		f, err := b.openOutput()
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		out = f
-	}
-	view := newBulkView(io, b.quiet, size, b.Options.Resume)
+	defer f.close()
+	view := newBulkView(io, b.quiet, f.size, b.Options.Resume)
 	b.Trace = &bulk.Trace{Progress: view.progress, Silent: view.silent}
-	stats, err := bulk.Run(ctx, list, out, b.Options)
+	stats, err := bulk.Run(ctx, f.list, f.out, b.Options)
 	view.done(stats)
-	if f, ok := out.(*os.File); ok && b.output != "" {
-		if cerr := f.Close(); err == nil && cerr != nil {
-			err = pathError("write", b.output, cerr)
-		}
+	if cerr := f.close(); err == nil {
+		err = cerr
 	}
 	return b.explain(err)
+}
+
+// bulkFiles is where a list comes from and where its results go.
+type bulkFiles struct {
+	list  io.ReadCloser
+	size  int64 // of the list; -1 if that is not known
+	out   io.Writer
+	close func() error // tells what writing has left to tell
+}
+
+// open opens both. With --resume it reads what the output has.
+func (b *bulkLookup) open(stdio stdio) (*bulkFiles, error) {
+	if b.resume && b.output == "" {
+		return nil, usagef("--resume needs --output FILE, whose results are not asked for again")
+	}
+	list, size, err := openList(stdio, b.file)
+	if err != nil {
+		return nil, err
+	}
+	f := &bulkFiles{list: list, size: size, out: stdio.Out, close: list.Close}
+	if b.output == "" {
+		return f, nil
+	}
+	out, err := b.openOutput()
+	if err != nil {
+		list.Close()
+		return nil, err
+	}
+	f.out = out
+	f.close = sync.OnceValue(func() error {
+		list.Close()
+		if err := out.Close(); err != nil {
+			return pathError("write", b.output, err)
+		}
+		return nil
+	})
+	return f, nil
 }
 
 // explain adds what to do next.

@@ -126,38 +126,24 @@ const fleetLines = 1000
 
 // runFleetLookup is `lookup --file --via`: it gives the list out and collects.
 func runFleetLookup(ctx context.Context, io stdio, b bulkLookup, u *broker.URL) error {
-	if b.resume && b.output == "" {
-		return usagef("--resume needs --output FILE, whose results are not asked for again")
-	}
-	list, size, err := openList(io, b.file)
+	f, err := b.open(io)
 	if err != nil {
 		return err
 	}
-	defer list.Close()
+	defer f.close()
 	job := rand.Text()
-	view := &fleetView{bulkView: newBulkView(io, b.quiet, size, nil)}
+	view := &fleetView{bulkView: newBulkView(io, b.quiet, f.size, b.Options.Resume)}
 	r, err := fleet.DialRabbit(ctx, u, job, rabbitOptions("wherry coordinator", view.away))
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	out := io.Out
-	if b.output != "" {
-		f, err := b.openOutput()
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		out = f
-	}
-	stats, err := fleet.Coordinate(ctx, r, list, out, fleet.Options{
+	stats, err := fleet.Coordinate(ctx, r, f.list, f.out, fleet.Options{
 		Job: job, Type: b.Type, Format: b.Format, Ordered: b.Ordered, Lines: fleetLines, Resume: b.Options.Resume, Progress: view.progress,
 	})
 	view.done(stats)
-	if f, ok := out.(*os.File); ok && b.output != "" {
-		if cerr := f.Close(); err == nil && cerr != nil {
-			err = pathError("write", b.output, cerr)
-		}
+	if cerr := f.close(); err == nil {
+		err = cerr
 	}
 	// Even if it was interrupted nobody waits for results any more.
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
