@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -16,17 +15,6 @@ import (
 
 	"github.com/wherry-net/wherry/resolve/dnstest"
 )
-
-// buildWherry builds the program as users get it.
-func buildWherry(t testing.TB) string {
-	t.Helper()
-	bin := filepath.Join(t.TempDir(), "wherry")
-	out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput()
-	if err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-	return bin
-}
 
 // TestStartup lists what runs before main, which every lookup pays for: what
 // plots, fonts, QUIC or brokers need must be set up when it is needed. What is
@@ -39,7 +27,7 @@ func TestStartup(t *testing.T) {
 		mostOfOne = 300 << 10 // blackfriday, by way of urfave/cli, takes 210 KiB
 		mostOfAll = 700 << 10
 	)
-	cmd := exec.Command(buildWherry(t), "lookup", "--help")
+	cmd := exec.Command(build(t), "lookup", "--help")
 	cmd.Env = append(os.Environ(), "GODEBUG=inittrace=1")
 	var trace bytes.Buffer
 	cmd.Stderr = &trace
@@ -92,7 +80,7 @@ func TestShortIsSoonerThanDig(t *testing.T) {
 	dig := dnstest.Tool(t, "dig")
 	at := lookupServer(t)
 	host, port, _ := strings.Cut(at[1:], ":")
-	bin := buildWherry(t)
+	bin := build(t)
 	timed := func(want string, name string, args ...string) time.Duration {
 		start := time.Now()
 		out, err := exec.Command(name, args...).Output()
