@@ -2,13 +2,13 @@ package main
 
 import (
 	"fmt"
-	"github.com/wherry-net/wherry/socket/units"
 	"slices"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
 
 	"github.com/wherry-net/wherry/socket/safetext"
+	"github.com/wherry-net/wherry/socket/units"
 	"github.com/wherry-net/wherry/transfer"
 )
 
@@ -139,10 +139,10 @@ func (b *bar) file() string {
 func (b *bar) plain(now time.Time) string {
 	rate := float64(b.done) / now.Sub(b.start).Seconds()
 	if b.total <= 0 {
-		return fmt.Sprintf("%s %s, %s, %s", b.verb, formatBytes(b.done), formatRate(rate), b.file())
+		return fmt.Sprintf("%s %s, %s, %s", b.verb, units.FormatBytes(b.done), formatRate(rate), b.file())
 	}
 	left := time.Duration(float64(b.total-b.done) / rate * float64(time.Second)).Round(time.Second)
-	return fmt.Sprintf("%s %s of %s (%d%%), %s, %v left, %s", b.verb, formatBytes(b.done), formatBytes(b.total),
+	return fmt.Sprintf("%s %s of %s (%d%%), %s, %v left, %s", b.verb, units.FormatBytes(b.done), units.FormatBytes(b.total),
 		100*b.done/b.total, formatRate(rate), left, b.file())
 }
 
@@ -151,8 +151,6 @@ func (b *bar) clear() {
 		_ = b.pb.Clear()
 	}
 }
-
-func formatBytes(n int64) string { return units.FormatBytes(n) }
 
 // formatRate is bytes per second in the decimal bits that links are sold in.
 func formatRate(bytesPerSecond float64) string {

@@ -10,6 +10,7 @@ import (
 	"github.com/wherry-net/wherry/socket/datagram"
 	"github.com/wherry-net/wherry/socket/netem"
 	"github.com/wherry-net/wherry/socket/rudp"
+	"github.com/wherry-net/wherry/socket/units"
 	"github.com/wherry-net/wherry/transfer"
 	"github.com/wherry-net/wherry/transfer/treehash"
 )
@@ -51,7 +52,7 @@ func demoCopy(ctx context.Context, io stdio, tree string, root *os.Root, bad *ne
 	sent, err := transfer.Send(ctx, conn, src, transfer.SendOptions{Trace: &transfer.Trace{
 		Closing: m.stop,
 		Finished: func(e *transfer.Entry, d treehash.Digest, _ bool) {
-			rows = append(rows, fmt.Sprintf("   %-36s %10s  %x…", quotePath(e.Path), formatBytes(e.Size), d[:8]))
+			rows = append(rows, fmt.Sprintf("   %-36s %10s  %x…", quotePath(e.Path), units.FormatBytes(e.Size), d[:8]))
 		},
 	}})
 	r := <-got
@@ -67,7 +68,7 @@ func demoCopy(ctx context.Context, io stdio, tree string, root *os.Root, bad *ne
 			fmt.Fprintln(io.Out, row)
 		}
 	}
-	fmt.Fprintf(io.Out, "   %s, %s in %s (%s), limited by %s\n", count(sent.Files, "file"), formatBytes(sent.Bytes), formatDuration(sent.Elapsed),
+	fmt.Fprintf(io.Out, "   %s, %s in %s (%s), limited by %s\n", count(sent.Files, "file"), units.FormatBytes(sent.Bytes), formatDuration(sent.Elapsed),
 		formatRate(float64(sent.Moved)/sent.Elapsed.Seconds()), m.limiter(true, sent.Waited))
 	packets, lost, again := m.packets()
 	fmt.Fprintf(io.Out, "   %d packets sent, %d lost, %d retransmitted; RTT %.3g ms (median)\n", packets, lost, again, m.rtt().Median)

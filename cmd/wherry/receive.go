@@ -195,7 +195,7 @@ func (a *asker) accept(ctx context.Context, offer transfer.Offer) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	w := bufio.NewWriter(a.io.Err)
-	fmt.Fprintf(w, "%s offers %s, %s:\n", offer.Peer, count(offer.Totals.Files, "file"), formatBytes(offer.Totals.Bytes))
+	fmt.Fprintf(w, "%s offers %s, %s:\n", offer.Peer, count(offer.Totals.Files, "file"), units.FormatBytes(offer.Totals.Bytes))
 	for e := range offer.Entries {
 		switch {
 		case e.Kind == transfer.Dir:
@@ -205,7 +205,7 @@ func (a *asker) accept(ctx context.Context, offer transfer.Offer) error {
 		case e.Size == transfer.UnknownSize:
 			fmt.Fprintf(w, "  %10s  %s\n", "?", safetext.Clean(e.Path))
 		default:
-			fmt.Fprintf(w, "  %10s  %s\n", formatBytes(e.Size), safetext.Clean(e.Path))
+			fmt.Fprintf(w, "  %10s  %s\n", units.FormatBytes(e.Size), safetext.Clean(e.Path))
 		}
 	}
 	if err := w.Flush(); err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/wherry-net/wherry/socket/safetext"
+	"github.com/wherry-net/wherry/socket/units"
 	"github.com/wherry-net/wherry/transfer"
 	"github.com/wherry-net/wherry/transfer/pairing"
 	"github.com/wherry-net/wherry/transfer/treehash"
@@ -224,7 +225,7 @@ func (s *session) done(r transfer.Result, err error) error {
 	if s.role == "receive" {
 		verb = "received"
 	}
-	line := fmt.Sprintf("%s %s, %s in %s", verb, count(r.Files, "file"), formatBytes(r.Bytes), formatDuration(r.Elapsed))
+	line := fmt.Sprintf("%s %s, %s in %s", verb, count(r.Files, "file"), units.FormatBytes(r.Bytes), formatDuration(r.Elapsed))
 	if r.Moved > 0 {
 		line += fmt.Sprintf(" (%s), limited by %s", formatRate(bps/8), limiter)
 	}
@@ -234,7 +235,7 @@ func (s *session) done(r transfer.Result, err error) error {
 		s.say("%s; every file verified", line)
 	}
 	if r.Resumed > 0 {
-		s.say("%s of it was here already (%s unchanged)", formatBytes(r.Resumed), count(r.Had, "file"))
+		s.say("%s of it was here already (%s unchanged)", units.FormatBytes(r.Resumed), count(r.Had, "file"))
 	}
 	if retransmits > 0 {
 		s.say("%s sent, %d lost, %d retransmitted; RTT %.3g ms (median)", count(int(sent), "packet"), lost, retransmits, m.rtt().Median)

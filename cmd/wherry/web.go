@@ -185,7 +185,7 @@ func (s *webService) announce(start webStart) {
 // terminal; those who lack the token never come here.
 func (s *webService) served(r web.Served) {
 	s.out.Event(webRequest{Event: "request", Peer: r.Peer, Method: r.Method, Path: jsonName(r.Path), Status: r.Status, Bytes: r.Bytes, Seconds: r.Took.Seconds(), BLAKE3: r.BLAKE3})
-	s.out.Say("%s %s %s: %d, %s in %v", r.Peer, safetext.Clean(r.Method), safetext.Quote("/"+r.Path), r.Status, formatBytes(r.Bytes), r.Took.Round(time.Millisecond))
+	s.out.Say("%s %s %s: %d, %s in %v", r.Peer, safetext.Clean(r.Method), safetext.Quote("/"+r.Path), r.Status, units.FormatBytes(r.Bytes), r.Took.Round(time.Millisecond))
 }
 
 // reachable is the addresses under which a listener can be reached, those of a
