@@ -58,15 +58,18 @@ type coordinator struct {
 	given   map[uint64]*batch
 	workers map[string]*WorkerStats
 	stats   Stats
-	next    uint64            // the first batch that is not written, if Ordered
-	held    map[uint64][]byte // results that wait for it
-	all     bool              // the list has been read
-	done    chan struct{}     // closed when all has been read and answered
+	all     bool          // the list has been read
+	done    chan struct{} // closed when all has been read and answered
+
+	// Of the goroutine that collects, if Ordered:
+	next uint64            // the first batch that is not written
+	held map[uint64][]byte // results that wait for it
 }
 
 // Coordinate gives out every name of list and writes one result for each to out.
 // It ends when all are written, or with the error of ctx, the list, out or the
-// carrier. A result is written before the carrier is told that it has arrived.
+// carrier. A result is written, or waits in order, before the carrier is told that it has
+// arrived.
 func Coordinate(ctx context.Context, carrier Carrier, list io.Reader, out io.Writer, o Options) (Stats, error) {
 	if o.Lines <= 0 || o.Lines > MaxLines {
 		o.Lines = 1000
@@ -268,38 +271,26 @@ func (c *coordinator) collect(ctx context.Context) error {
 	}
 }
 
-// result writes what a message brings.
+// result writes what a message brings. Only collect calls it, so the output needs
+// no lock, and nobody waits for the disk to learn how far things are.
 func (c *coordinator) result(body []byte) error {
-	r, err := parseResult(body)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err != nil || r.job != c.o.Job {
-		c.stats.Strange++
-		return nil
-	}
-	b := c.given[r.number]
+	r, b := c.believe(body)
 	if b == nil {
-		c.stats.Twice++
-		return nil
-	}
-	if !r.answers(b) {
-		c.stats.Strange++
 		return nil
 	}
 	var text []byte
 	for _, t := range r.texts {
 		text = append(text, t.text...)
 	}
-	delete(c.given, r.number)
 	if err := c.write(r.number, text); err != nil {
 		return fmt.Errorf("writing results: %w", err)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	w := c.workers[r.worker]
 	if w == nil {
-		if len(c.workers) >= maxWorkers {
-			w = &WorkerStats{}
-		} else {
-			w = &WorkerStats{Name: r.worker}
+		w = &WorkerStats{Name: r.worker}
+		if len(c.workers) < maxWorkers {
 			c.workers[r.worker] = w
 		}
 	}
@@ -307,9 +298,32 @@ func (c *coordinator) result(body []byte) error {
 	w.Last = time.Since(c.start)
 	c.stats.Names += int64(len(b.lines))
 	c.stats.Given -= int64(len(b.lines))
+	delete(c.given, r.number)
 	<-c.slots
 	c.finished()
 	return nil
+}
+
+// believe reads a message and finds the batch that is out and that it answers, or
+// counts it.
+func (c *coordinator) believe(body []byte) (*result, *batch) {
+	r, err := parseResult(body)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil || r.job != c.o.Job {
+		c.stats.Strange++
+		return nil, nil
+	}
+	b := c.given[r.number]
+	if b == nil {
+		c.stats.Twice++
+		return nil, nil
+	}
+	if !r.answers(b) {
+		c.stats.Strange++
+		return nil, nil
+	}
+	return r, b
 }
 
 // maxWorkers bounds whose names are remembered; a worker chooses its own.

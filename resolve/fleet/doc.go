@@ -10,8 +10,9 @@
 //
 // Every name has exactly one result in the output, whatever worker dies or
 // connection breaks. A batch is acknowledged to the carrier only when its result is
-// stored there, and a result only when it is written to the output; until then the
-// carrier gives it to somebody else. What is therefore done twice is known by its
+// stored there, and a result only when it is written to the output, or with
+// [Options.Ordered] waits in memory for those before it; until then the carrier
+// delivers it again. What is therefore done twice is known by its
 // number and dropped. The coordinator keeps the batches that are out, at most
 // [Options.Outstanding] of them, so that memory does not grow with the list, and
 // whoever brings a result that is not of such a batch, or not for just its names,
