@@ -89,7 +89,8 @@
 //
 // # The protocol
 //
-// Both ends speak at once, so the opening costs one round trip:
+// Both ends speak at once, so the opening costs one round trip; and the sender that
+// dialed sends a short manifest along without waiting for the answer:
 //
 //	"WHERRY/1" 'H'          then frames
 //	"WHERRY/1" 'E' reason   this end cannot talk to that one; the end.

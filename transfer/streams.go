@@ -170,7 +170,7 @@ func (a *attempts) dialStreams(ctx context.Context, first opened, n int) {
 			l := newLink(conn, first.link.timeout)
 			unblock := context.AfterFunc(ctx, func() { l.conn.Close() })
 			defer unblock()
-			if _, err := l.open(ours); err != nil {
+			if _, err := l.open(ours, nil); err != nil {
 				l.conn.Close()
 				return
 			}

@@ -86,9 +86,11 @@ type Conn struct {
 	flow      flowControl
 	readGone  bool // the application will not read any more
 	closeSent bool // Close was called
+	concluded bool // Conclude was called
 
 	path path
 	end  closing
+	last int // copies of a concluding packet that are to be sent
 
 	lastRecv  time.Duration // anything intact
 	lastSent  time.Duration // anything eliciting
@@ -254,6 +256,16 @@ func (c *Conn) Close() {
 		return
 	}
 	c.maybeFinish(c.now)
+}
+
+// Conclude is Close for an end that knows from the application that its peer has
+// all that matters: what is left to be delivered, if it is little, is sent together
+// with the end of the connection, in as many copies as make it likely to arrive,
+// and nobody waits for an answer. The peer ends in good order by any of them;
+// should all be lost, it learns as from a peer that is gone.
+func (c *Conn) Conclude() {
+	c.concluded = true
+	c.Close()
 }
 
 func (c *Conn) dropUnread() {
