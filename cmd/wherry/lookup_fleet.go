@@ -164,7 +164,7 @@ type fleetView struct {
 
 // fleetWindow is over how many of these a rate is taken: a slow worker brings a batch
 // only now and then.
-const fleetWindow = 6
+const fleetWindow = 3
 
 // fleetNamed is how many workers are named each with its rate.
 const fleetNamed = 8
