@@ -93,7 +93,8 @@
 //
 //	"WHERRY/1" 'H'          then frames
 //	"WHERRY/1" 'E' reason   this end cannot talk to that one; the end.
-//	                        reason 1: it expects a code (TLS); 2: it is plain
+//	                        reason 1: it expects a code (TLS); 2: it is plain;
+//	                        3: it was told TCP, not UDP; 4: UDP, not TCP
 //
 // A frame is a type (1 byte), the payload's length (4 bytes, big-endian) and the
 // payload. Only data and packed frames may be longer than 64 KiB. In payloads, v is a number
