@@ -193,7 +193,7 @@ func TestVersionMismatch(t *testing.T) {
 			}
 		}
 		s := startWherry(t, noInput(), "send", "--udp", "--plain", "--to", addr, aFile(t, "f", 10))
-		if s.wait() != 0 || r.wait() != 0 || strings.Count(r.errs.String(), "speaks version 99 of the protocol over UDP, this end 1") != 1 {
+		if s.wait() != 0 || r.wait() != 0 || strings.Count(r.errs.String(), fmt.Sprintf("speaks version 99 of the protocol over UDP, this end %d", arq.Version)) != 1 {
 			t.Errorf("%v\n%v", s, r)
 		}
 	})
@@ -225,7 +225,7 @@ func TestVersionMismatch(t *testing.T) {
 			}
 		}()
 		s := startWherry(t, noInput(), "send", "--udp", "--plain", "--to", pc.LocalAddr().String(), aFile(t, "f", 10))
-		if s.wait() != exitPairing || !strings.Contains(s.errs.String(), "no common protocol version: this end speaks 1") || !strings.Contains(s.errs.String(), "update the older") {
+		if s.wait() != exitPairing || !strings.Contains(s.errs.String(), fmt.Sprint("no common protocol version: this end speaks ", arq.Version)) || !strings.Contains(s.errs.String(), "update the older") {
 			t.Errorf("%v", s)
 		}
 	})
