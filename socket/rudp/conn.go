@@ -40,6 +40,7 @@ type Conn struct {
 	isReady    bool
 	over       chan struct{} // closed when the engine is done
 	offload    *offload      // nil where there is no segmentation
+	parts      [][]byte      // the loop's, of what it sends
 }
 
 var _ net.Conn = (*Conn)(nil)
