@@ -164,7 +164,7 @@ func classify(err error) failure {
 	if errors.Is(err, context.Canceled) && f.message == context.Canceled.Error() {
 		f.message = "interrupted"
 	}
-	for _, r := range slices.Concat(boxRules, lookupRules, failureRules) {
+	for _, r := range slices.Concat(boxRules, lookupRules, zeroMQRules, failureRules) {
 		if r.match(err) {
 			f.code, f.kind, f.hint = r.code, r.kind, r.hint
 			break
