@@ -68,7 +68,9 @@
 // between 0x14 and 0x17 and a 0x03, so that an end knows at once whether the
 // other is of its kind ([Sniff]). The refusal of either is ten bytes in the plain
 // protocol: "WHERRY/1", 'E', and a reason (1: this end expects a code, the other
-// is plain; 2: the reverse). Both ends then close.
+// is plain; 2: the reverse; 3 and 4: this end was told TCP, or UDP, and the
+// connection is over the other, which is answered with 4 and 3). Both ends then
+// close.
 //
 // # Afterwards
 //

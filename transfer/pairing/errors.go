@@ -36,6 +36,10 @@ var (
 	// and the peer expects a code.
 	ErrPeerPaired = errors.New("this end is plain, the peer expects a code")
 
+	// ErrPeerTransport says that one end was told TCP and the other UDP: the peer
+	// dialed in vain, found this end over the other transport, and told it.
+	ErrPeerTransport = errors.New("one end goes over TCP and the other over UDP")
+
 	// ErrVersion says that the ends have no version of the protocol in common.
 	ErrVersion = errors.New("no common protocol version")
 

@@ -236,8 +236,8 @@ func (h *handshake) finish(err error) (*Conn, error) {
 	switch {
 	case h.ctx.Err() != nil && !errors.Is(err, ErrUnconfirmed): // else the guess is spent all the same
 		err = context.Cause(h.ctx)
-	case h.listener && errors.Is(err, ErrPeerPlain):
-		preface.Refuse(h.raw.Conn, preface.WantCode)
+	case h.listener && h.raw.foreign != nil:
+		preface.Refuse(h.raw.Conn, h.raw.answer)
 	}
 	h.raw.Conn.Close()
 	return nil, fmt.Errorf("pairing with %s: %w", h.raw.Conn.RemoteAddr(), err)
@@ -250,8 +250,8 @@ func (h *handshake) classify(err error) error {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return ErrTimeout
-	case h.raw.plain:
-		return ErrPeerPlain
+	case h.raw.foreign != nil:
+		return h.raw.foreign
 	case errors.As(err, &header):
 		return fmt.Errorf("%w: %w", ErrProtocol, err)
 	case strings.Contains(err.Error(), "no application protocol"),

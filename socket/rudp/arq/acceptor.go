@@ -54,6 +54,9 @@ type Verdict struct {
 	ID uint64
 	// Drop is why there is neither reply nor ID.
 	Drop DropReason
+	// Version, if not 0, is the one that a client wants, which is not ours and
+	// which Reply tells it. Nothing proves that it is where it says.
+	Version uint8
 
 	now    time.Duration
 	client uint64
@@ -101,7 +104,7 @@ func (a *Acceptor) Examine(now time.Duration, from netip.AddrPort, b, reply []by
 		putHeader(out, header{version: Version, typ: typeVersion, dest: h.number})
 		out = append(out, Version)
 		seal(out)
-		return Verdict{Reply: len(out)}
+		return Verdict{Reply: len(out), Version: b[1]}
 	}
 	if err != nil {
 		d := DropMalformed

@@ -98,9 +98,10 @@ type Conn struct {
 	needPing  bool
 	idleLimit time.Duration
 
-	stats Stats
-	spans []span        // scratch for ACKs
-	newly []PacketRange // scratch for tracing ACKs
+	stats  Stats
+	gather gathering     // of PollGather
+	spans  []span        // scratch for ACKs
+	newly  []PacketRange // scratch for tracing ACKs
 
 	elicitSent uint64 // packets sent that wanted an answer
 }

@@ -74,8 +74,9 @@
 // (8: 0 model, 1 stop-and-wait, 2 go-back-N, 3 selective repeat, 4 none), a zero
 // (8), and the window of a textbook protocol in frames (16).
 //
-// The place of magic, version, type, checksum and IDs, and that an INIT of any
-// version is at least 1200 bytes long, will be so in all versions.
+// The place of magic, version, type, checksum and IDs, that an INIT of any version
+// is at least 1200 bytes long, and how it is answered with the versions that a
+// server speaks, will be so in all versions.
 //
 // Packet numbers start at 0, rise by one with every packet, whatever is in it,
 // and are never used twice: what was lost is sent again under a new number, so

@@ -12,6 +12,9 @@ import (
 func (c *Conn) HandleDatagram(now time.Duration, b []byte, from netip.AddrPort, ecn ECN) {
 	c.advance(now)
 	h, err := parseHeader(b)
+	if err == errVersion && h.typ == typeVersion {
+		err = nil // a server of any version tells so which ones it speaks
+	}
 	if err != nil {
 		reason := DropMalformed
 		switch {

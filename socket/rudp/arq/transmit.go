@@ -19,6 +19,7 @@ type Transmit struct {
 // one datagram of the largest size ([Config.MaxDatagram]). Call it until it
 // returns nothing. How much fits in buf bounds a batch.
 func (c *Conn) PollTransmit(now time.Duration, buf []byte) Transmit {
+	c.send.unlend()
 	c.advance(now)
 	now = c.now
 	switch c.state {
@@ -205,6 +206,7 @@ func (c *Conn) writePacket(now time.Duration, b []byte, kind sendKind, ack bool)
 	out := c.begin(b, number)
 	tracing := c.cfg.Trace != nil && c.cfg.Trace.PacketSent != nil
 	var ev PacketEvent
+	var data span // where in b the stream's bytes are, or would be
 
 	if ack && c.acks.any {
 		room := len(b) - len(out) - windowFrameLen
@@ -262,8 +264,11 @@ func (c *Conn) writePacket(now time.Duration, b []byte, kind sendKind, ack bool)
 		k := len(out)
 		out = b[:k+dataFrameLen+n]
 		putDataFrame(out[k:], off, n, fin)
+		data = span{uint64(k + dataFrameLen), uint64(len(out))}
 		if n > 0 {
-			c.send.read(off, out[k+dataFrameLen:])
+			if !c.gather.on {
+				c.send.read(off, out[k+dataFrameLen:])
+			}
 			p.flags |= hasData
 		}
 		if fin {
@@ -284,7 +289,11 @@ func (c *Conn) writePacket(now time.Duration, b []byte, kind sendKind, ack bool)
 	}
 	out = c.complete(out)
 	p.size = uint16(len(out))
-	seal(out)
+	if !c.gather.on {
+		seal(out)
+	} else {
+		c.gather.packet(&c.send, out, data, p.off)
+	}
 	if p.state == packetInFlight {
 		c.noteSent(now, p)
 	}
