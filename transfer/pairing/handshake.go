@@ -112,11 +112,11 @@ const (
 // [ErrUnconfirmed], dial again only when the user says so, or a third time at
 // most. On an error the connection is closed.
 func Client(ctx context.Context, conn net.Conn, code Code, cfg Config) (*Conn, error) {
-	pw, err := code.password()
-	if err != nil {
+	if code.IsZero() {
 		conn.Close()
-		return nil, fmt.Errorf("pairing with %s: %w", conn.RemoteAddr(), err)
+		return nil, fmt.Errorf("pairing with %s: %w: there is none", conn.RemoteAddr(), ErrCode)
 	}
+	code.prepare()
 	h := start(ctx, conn, cfg)
 	h.tls = tls.Client(h.raw, &tls.Config{
 		MinVersion: tls.VersionTLS13,
@@ -129,7 +129,7 @@ func Client(ctx context.Context, conn net.Conn, code Code, cfg Config) (*Conn, e
 		KeyLogWriter:                cfg.KeyLogWriter,
 		DynamicRecordSizingDisabled: true,
 	})
-	return h.finish(h.client(pw))
+	return h.finish(h.client(code))
 }
 
 // Server pairs over a connection that this end accepted. The dialer must prove
@@ -344,8 +344,12 @@ func keys(a *spake2.Agreement, dialer, listener Role, binding []byte) (*spake2.K
 	return a.Keys(identity("dialer", dialer), identity("listener", listener), binding)
 }
 
-func (h *handshake) client(pw *spake2.Password) error {
+func (h *handshake) client(code Code) error {
 	binding, err := h.channel()
+	if err != nil {
+		return err
+	}
+	pw, err := code.password()
 	if err != nil {
 		return err
 	}
