@@ -85,14 +85,14 @@ func (l *link) write(bufs ...[]byte) error {
 	defer l.wmu.Unlock()
 	// A peer may be busy (its disk flushes) and still be alive, which its pings
 	// show and the reading side watches; so writing is given longer than silence.
-	// It is counted for each portion, or anew where a part has got through: on a
-	// slow link a whole group takes longer.
+	// It is counted for each portion, or anew when as much as one has got through:
+	// on a slow link a whole group takes longer.
 	for _, b := range bufs {
 		for len(b) > 0 {
 			l.writeBy(time.Now().Add(4 * l.timeout))
 			n, err := l.conn.Write(b[:min(len(b), l.portion)])
-			moves := n > 0 && l.portion > writePortion && !l.closing.Load() && errors.Is(err, os.ErrDeadlineExceeded)
-			if err != nil && !moves {
+			goesOn := n >= writePortion && !l.closing.Load() && errors.Is(err, os.ErrDeadlineExceeded)
+			if err != nil && !goesOn {
 				return l.explain("sending to", err)
 			}
 			b = b[n:]
