@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/wherry-net/wherry/socket"
 	"github.com/wherry-net/wherry/transfer/treehash"
 )
 
@@ -61,17 +60,9 @@ func agreeStreams(ours, theirs int) int {
 // chooseStreams is for ends that leave it to us: by the path's round-trip time,
 // if conn is one of the kernel's.
 func chooseStreams(conn net.Conn) int {
-	for conn != nil {
-		switch c := conn.(type) {
-		case *socket.Conn:
-			if info, ok := c.TCPInfo(); ok && info.MinRTT >= farAway {
-				return farStreams
-			}
-			return 1
-		case interface{ NetConn() net.Conn }:
-			conn = c.NetConn()
-		default:
-			return 1
+	if c, _ := beneath(conn); c != nil {
+		if info, ok := c.TCPInfo(); ok && info.MinRTT >= farAway {
+			return farStreams
 		}
 	}
 	return 1

@@ -36,6 +36,7 @@ func NewListener(ln net.Listener, code Code, cfg Config) (*Listener, error) {
 	cfg.key = key
 	l := &Listener{ln: ln, code: code, cfg: cfg, guard: cfg.guard(code), conns: make(chan *Conn)}
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
+	code.Prepare()
 	l.wg.Add(1)
 	go l.acceptLoop()
 	return l, nil
