@@ -181,6 +181,13 @@ func (c *Conn) WriteSpace() int {
 // Unacked is how many written bytes the peer has not acknowledged.
 func (c *Conn) Unacked() int { return int(c.send.end - c.send.una) }
 
+// Unsent is how many written bytes were never sent.
+func (c *Conn) Unsent() int { return int(c.send.end - c.send.nxt) }
+
+// WindowDue reports whether so much was read that the peer should be told of its
+// new window now, and not with the next ACK.
+func (c *Conn) WindowDue() bool { return c.state == StateEstablished && c.flow.due(&c.recv) }
+
 // Flushed reports whether the peer acknowledged everything written, and the
 // end of the stream if CloseWrite was called.
 func (c *Conn) Flushed() bool {
