@@ -4,7 +4,7 @@ const (
 	// blockSize divides a buffer so that it grows and shrinks without copying.
 	blockSize = 16 << 10
 	// maxSpare bounds what is kept for reuse; the collector has the rest.
-	maxSpare = 128
+	maxSpare = 512
 	// emptiedOften is after how many times that a buffer was empty what it did
 	// not need meanwhile is let go.
 	emptiedOften = 256

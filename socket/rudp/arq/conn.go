@@ -198,10 +198,13 @@ func (c *Conn) Flushed() bool {
 // none yet, [io.EOF] at the end of the stream, and the connection's error
 // once what had arrived before it is read.
 func (c *Conn) Read(b []byte) (n int, err error) {
-	n = min(len(b), c.recv.readable())
+	for n < len(b) && c.recv.readable() > 0 {
+		k := copy(b[n:], c.recv.peek())
+		c.recv.advance(k)
+		n += k
+	}
 	if n > 0 {
-		c.recv.blocks.read(c.recv.read, b[:n])
-		c.consume(n)
+		c.consumed()
 		return n, nil
 	}
 	return 0, c.readErr()
@@ -212,7 +215,7 @@ func (c *Conn) Read(b []byte) (n int, err error) {
 // [Conn.Discard] takes them off.
 func (c *Conn) Peek() ([]byte, error) {
 	if n := c.recv.readable(); n > 0 {
-		return c.recv.slice(c.recv.read, c.recv.nxt), nil
+		return c.recv.peek(), nil
 	}
 	return nil, c.readErr()
 }
@@ -221,8 +224,11 @@ func (c *Conn) Peek() ([]byte, error) {
 func (c *Conn) Discard(n int) { c.consume(min(n, c.recv.readable())) }
 
 func (c *Conn) consume(n int) {
-	c.recv.read += uint64(n)
-	c.recv.release(c.recv.read)
+	c.recv.advance(n)
+	c.consumed()
+}
+
+func (c *Conn) consumed() {
 	c.flow.consumed(&c.recv)
 	c.traceRecvWindow()
 }
