@@ -53,6 +53,9 @@ type ReceiveOptions struct {
 	// end that dialed sets it. Without Redial and Sessions a lost connection ends
 	// the transfer.
 	Redial func(ctx context.Context) (net.Conn, error)
+	// DialStream makes another connection to the same sender beside first, which
+	// is open; Redial if it is nil.
+	DialStream func(ctx context.Context, first net.Conn) (net.Conn, error)
 	// Sessions is where an end that listens is given further connections:
 	// through Join, or by a call of Receive with the same Sessions, which then
 	// returns ErrContinued.
@@ -103,6 +106,7 @@ func Receive(ctx context.Context, conn net.Conn, o ReceiveOptions) (Result, erro
 		o.Redial, o.Sessions, ours.Streams = nil, nil, 1
 	}
 	a := newAttempts(ours, o.Timeout, o.Redial, o.Sessions)
+	a.dialStream = o.DialStream
 	now, err := a.open(ctx, conn)
 	if err != nil {
 		return Result{}, err

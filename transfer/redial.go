@@ -118,6 +118,8 @@ type attempts struct {
 	timeout  time.Duration
 	redial   func(ctx context.Context) (net.Conn, error)
 	sessions *Sessions
+	// dialStream is redial beside a connection that is open; it may be nil.
+	dialStream func(ctx context.Context, first net.Conn) (net.Conn, error)
 
 	next   chan opened // what a listening end was given
 	joined chan *link  // streams

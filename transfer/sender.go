@@ -20,6 +20,9 @@ type SendOptions struct {
 	// end that dialed sets it. Without Redial and Sessions a lost connection ends
 	// the transfer.
 	Redial func(ctx context.Context) (net.Conn, error)
+	// DialStream makes another connection to the same receiver beside first, which
+	// is open; Redial if it is nil.
+	DialStream func(ctx context.Context, first net.Conn) (net.Conn, error)
 	// Sessions is where an end that listens is given further connections.
 	Sessions *Sessions
 	// Streams is how many TCP connections may carry content at once, 1 to
@@ -70,6 +73,7 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 	}
 	_, _ = rand.Read(ours.Session[:])
 	a := newAttempts(ours, o.Timeout, o.Redial, o.Sessions)
+	a.dialStream = o.DialStream
 	if o.Sessions != nil {
 		o.Sessions.take(ours.Session, a, opened{})
 		defer o.Sessions.drop(a)

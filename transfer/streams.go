@@ -15,7 +15,7 @@ import (
 
 // Content may go over several connections at once, streams: the one that the
 // transfer began on, which carries everything else too, and others, which the
-// end that dialed opens to the same peer (Redial) when it is known that there is
+// end that dialed opens to the same peer (DialStream) when it is known that there is
 // enough to send. Whatever protects the first connection protects those; a stream
 // belongs to a transfer because its hello shows the token that the listening end
 // has told on the first connection, and nowhere else. Any piece may go over any
@@ -160,10 +160,14 @@ func (a *attempts) dialStreams(ctx context.Context, first opened, n int) {
 	ours := a.hello()
 	ours.Features |= featureStream
 	ours.Token = first.theirs.Token
+	dial := a.dialStream
+	if dial == nil {
+		dial = func(ctx context.Context, _ net.Conn) (net.Conn, error) { return a.redial(ctx) }
+	}
 	var wg sync.WaitGroup
 	for range n {
 		wg.Go(func() {
-			conn, err := a.redial(ctx)
+			conn, err := dial(ctx, first.link.conn)
 			if err != nil {
 				return
 			}

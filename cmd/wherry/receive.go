@@ -86,7 +86,7 @@ func receive(c *cli.Context, io stdio) error {
 			return p.fail(err)
 		}
 		defer peer.close()
-		o.Redial, o.Sessions = peer.redial, peer.sessions
+		o.Redial, o.DialStream, o.Sessions = peer.redial, peer.stream, peer.sessions
 		return receiveOne(c.Context, m.session("receive", peer.conn), peer.conn, o)
 	}
 	o.Sessions = &transfer.Sessions{}

@@ -113,7 +113,7 @@ func send(c *cli.Context, io stdio) error {
 		return p.fail(err)
 	}
 	defer peer.close()
-	return one(m.session("send", peer.conn), peer.conn, transfer.SendOptions{Redial: peer.redial, Sessions: peer.sessions})
+	return one(m.session("send", peer.conn), peer.conn, transfer.SendOptions{Redial: peer.redial, DialStream: peer.stream, Sessions: peer.sessions})
 }
 
 // maxReceivers bounds --count: more are a mistake.

@@ -38,11 +38,31 @@
 //
 // Messages are TLS application data: a type byte and a body of fixed length.
 //
+//	'J'  joining, below: the dialer's 16 and 32 bytes, the listener's 32
 //	'S'  a share: 65 bytes, an uncompressed SEC 1 point
 //	'C'  a confirmation: 32 bytes, HMAC-SHA-256
 //	'E'  the listener will not go on: a reason byte (1 wrong code, 2 burnt,
-//	     3 busy, 4 wait, 5 same role) and 2 bytes, big-endian: the seconds to
-//	     wait for reason 4, else 0
+//	     3 busy, 4 wait, 5 same role, 6 not joined) and 2 bytes, big-endian: the
+//	     seconds to wait for reason 4, else 0
+//
+// # Joining
+//
+// A paired connection vouches for further ones to the same listener ([Conn.Join]).
+// Its TLS exporter gives both ends, and nobody else, a ticket of 48 bytes, label
+// "EXPORTER-wherry-join", no context: a name of 16 and a key of 32. The further
+// connection is a TLS channel with certificates, key shares and an exporter of its
+// own (label as above); in the place of the PAKE each end sends an HMAC-SHA-256
+// under the ticket's key over "wherry/1 dialer joins" or "wherry/1 listener joins"
+// and the 32 bytes of that exporter:
+//
+//	ClientHello, ALPN wherry/1    ───────────▶
+//	                              ◀───────────  ServerHello .. Finished
+//	Finished; 'J' name, HMAC      ───────────▶  verify
+//	verify                        ◀───────────  'J' HMAC
+//
+// So a man in the middle fails here as he does there. The listener forgets a ticket
+// with its connection. A wrong one is no guess, since it tests no code, and is not
+// charged.
 //
 // # Who proves first
 //

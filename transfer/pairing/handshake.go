@@ -77,6 +77,7 @@ type Config struct {
 	Trace *Trace
 
 	certificate *tls.Certificate // of a Listener; else one is made for each connection
+	tickets     *tickets         // of a Listener; else nobody can join
 }
 
 func (c Config) timeout() time.Duration {
@@ -98,6 +99,7 @@ type Trace struct {
 const (
 	msgShare   = 'S'
 	msgConfirm = 'C'
+	msgJoin    = 'J'
 	msgError   = 'E'
 
 	reasonWrongCode = 1
@@ -105,6 +107,7 @@ const (
 	reasonBusy      = 3
 	reasonDelay     = 4 // argument: seconds
 	reasonSameRole  = 5
+	reasonNotJoined = 6
 )
 
 // Client pairs over a connection that this end dialed. It proves the code first,
@@ -117,6 +120,12 @@ func Client(ctx context.Context, conn net.Conn, code Code, cfg Config) (*Conn, e
 		conn.Close()
 		return nil, fmt.Errorf("pairing with %s: %w", conn.RemoteAddr(), err)
 	}
+	h := startClient(ctx, conn, cfg)
+	return h.finish(h.client(pw))
+}
+
+// startClient begins the handshake of an end that dialed.
+func startClient(ctx context.Context, conn net.Conn, cfg Config) *handshake {
 	h := start(ctx, conn, cfg)
 	h.tls = tls.Client(h.raw, &tls.Config{
 		MinVersion: tls.VersionTLS13,
@@ -129,7 +138,7 @@ func Client(ctx context.Context, conn net.Conn, code Code, cfg Config) (*Conn, e
 		KeyLogWriter:                cfg.KeyLogWriter,
 		DynamicRecordSizingDisabled: true,
 	})
-	return h.finish(h.client(pw))
+	return h
 }
 
 // Server pairs over a connection that this end accepted. The dialer must prove
@@ -182,7 +191,7 @@ func serve(ctx context.Context, conn net.Conn, code Code, cfg Config, attempt *A
 			return nil, nil
 		},
 		KeyLogWriter:                cfg.KeyLogWriter,
-		SessionTicketsDisabled:      true, // resuming would go around the PAKE
+		SessionTicketsDisabled:      true, // TLS's own, which go around the PAKE
 		DynamicRecordSizingDisabled: true,
 	})
 	err = h.server(pw, attempt)
@@ -236,12 +245,13 @@ type handshake struct {
 
 	listener bool
 	offered  []string // the dialer's protocols, at the listener
+	closed   func()   // ends what the connection vouches for
 }
 
 // start puts the whole handshake under one deadline. It is absolute, so bytes
 // that trickle in win no time.
 func start(ctx context.Context, conn net.Conn, cfg Config) *handshake {
-	h := &handshake{ctx: ctx, cfg: cfg, raw: &rawConn{Conn: conn}, deadline: time.Now().Add(cfg.timeout())}
+	h := &handshake{ctx: ctx, cfg: cfg, raw: &rawConn{Conn: conn}, deadline: time.Now().Add(cfg.timeout()), closed: func() {}}
 	conn.SetDeadline(h.deadline)
 	h.stop = context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	return h
@@ -257,8 +267,9 @@ func (h *handshake) finish(err error) (*Conn, error) {
 	}
 	if err == nil {
 		h.raw.grow()
-		return &Conn{tls: h.tls, raw: h.raw}, nil
+		return &Conn{tls: h.tls, raw: h.raw, closed: h.closed}, nil
 	}
+	h.closed()
 	switch {
 	case h.ctx.Err() != nil && !errors.Is(err, ErrUnconfirmed): // else the guess is spent all the same
 		err = context.Cause(h.ctx)
@@ -391,9 +402,12 @@ func (h *handshake) server(pw *spake2.Password, attempt *Attempt) error {
 	if err != nil {
 		return err
 	}
-	share, err := h.receive(msgShare, spake2.ShareLen)
+	kind, share, err := h.either(msgShare, spake2.ShareLen, msgJoin, ticketIDLen+joinMACLen)
 	if err != nil {
 		return h.classify(err)
+	}
+	if kind == msgJoin {
+		return h.joined(share, binding)
 	}
 	// From here on this run can test a guess: an invalid share does, too.
 	if err := h.charge(attempt); err != nil {
@@ -433,6 +447,9 @@ func (h *handshake) server(pw *spake2.Password, attempt *Attempt) error {
 		return fmt.Errorf("%w: %w", ErrWrongCode, err)
 	}
 	attempt.Succeed(time.Now())
+	if err := h.vouch(); err != nil { // the dialer may join as soon as it is told
+		return err
+	}
 	if err := h.send(msgConfirm, k.Confirmation()); err != nil {
 		return h.classify(err)
 	}
@@ -468,24 +485,36 @@ func (h *handshake) send(kind byte, body []byte) error {
 // receive reads one message of the wanted type and length, or the peer's
 // refusal, as an error.
 func (h *handshake) receive(kind byte, length int) ([]byte, error) {
-	var b [1 + spake2.ShareLen]byte // the longest message
-	if _, err := io.ReadFull(h.tls, b[:1]); err != nil {
-		return nil, err
+	_, body, err := h.either(kind, length, kind, length)
+	return body, err
+}
+
+// either is receive where the peer may send one message or another.
+func (h *handshake) either(a byte, aLen int, b byte, bLen int) (kind byte, body []byte, err error) {
+	var m [1 + spake2.ShareLen]byte // the longest message
+	if _, err := io.ReadFull(h.tls, m[:1]); err != nil {
+		return 0, nil, err
 	}
-	switch b[0] {
-	case kind:
-		body := b[1 : 1+length]
-		if _, err := io.ReadFull(h.tls, body); err != nil {
-			return nil, err
-		}
-		return append([]byte(nil), body...), nil
+	kind = m[0]
+	var length int
+	switch kind {
+	case a:
+		length = aLen
+	case b:
+		length = bLen
 	case msgError:
-		if _, err := io.ReadFull(h.tls, b[:3]); err != nil {
-			return nil, err
-		}
-		return nil, refusal(b[0], binary.BigEndian.Uint16(b[1:3]))
+		length = 3
+	default:
+		return 0, nil, fmt.Errorf("%w: a message of type %#02x", ErrProtocol, kind)
 	}
-	return nil, fmt.Errorf("%w: a message of type %#02x", ErrProtocol, b[0])
+	body = append(body, m[1:1+length]...)
+	if _, err := io.ReadFull(h.tls, body); err != nil {
+		return 0, nil, err
+	}
+	if kind == msgError {
+		return 0, nil, refusal(body[0], binary.BigEndian.Uint16(body[1:]))
+	}
+	return kind, body, nil
 }
 
 // refuse tells the dialer why, as far as it may know. That it fails makes no
@@ -504,6 +533,8 @@ func (h *handshake) refuse(why error) {
 		reason = reasonBusy
 	case errors.Is(why, ErrSameRole):
 		reason = reasonSameRole
+	case errors.Is(why, ErrNotJoined):
+		reason = reasonNotJoined
 	}
 	if h.send(msgError, binary.BigEndian.AppendUint16([]byte{reason}, arg)) == nil {
 		h.tls.CloseWrite()
@@ -523,6 +554,8 @@ func refusal(reason byte, arg uint16) error {
 		return &DelayError{Wait: time.Duration(arg) * time.Second}
 	case reasonSameRole:
 		return ErrSameRole
+	case reasonNotJoined:
+		return ErrNotJoined
 	}
 	return fmt.Errorf("%w: a refusal with reason %d", ErrProtocol, reason)
 }
