@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -123,6 +124,9 @@ var failureRules = []rule{
 	{is(discover.ErrNotFound), exitNetwork, "not-found", "is the sender still waiting, on the same network? --from names it if the network carries no multicast"},
 	{as[*arq.ARQError], exitFailure, "mismatch", "give the same --arq on both ends; an end that listens without --arq follows the other, except to --arq none"},
 	{is(broker.ErrAuth), exitPairing, "credentials", "the user stands in --via amqp://USER@HOST/VHOST, the password in " + passwordVariable},
+	{is(broker.ErrNone), exitNetwork, "no-broker", "does a broker run at the address in --via, and can it be reached from here?"},
+	{as[*tls.CertificateVerificationError], exitVerify, "certificate", "the certificate must be for the name in --via; SSL_CERT_FILE names a file of other authorities"},
+	{is(broker.ErrFull), exitNetwork, "broker-full", "make room on the broker, and run the same command again"},
 	{is(transfer.ErrPlainMismatch), exitPairing, "mismatch", "give --plain on both ends, or on neither"},
 	{as[*transfer.VerifyError], exitVerify, "verify", "a file changed while it was sent, or the path damages data; send it again"},
 	{as[*transfer.MissingError], exitVerify, "missing", "--arq none sends once: any other --arq brings what is missing; --allow-missing is content without"},
@@ -160,7 +164,7 @@ func classify(err error) failure {
 	if errors.Is(err, context.Canceled) && f.message == context.Canceled.Error() {
 		f.message = "interrupted"
 	}
-	for _, r := range slices.Concat(boxRules, lookupRules, failureRules) {
+	for _, r := range slices.Concat(boxRules, lookupRules, zeroMQRules, failureRules) {
 		if r.match(err) {
 			f.code, f.kind, f.hint = r.code, r.kind, r.hint
 			break

@@ -126,11 +126,26 @@ type rawConn struct {
 	mu      sync.Mutex
 	held    bool
 	wbuf    []byte
-	flushed error // the first failed write, which all later ones repeat
+	corker  corker // gathers in place of wbuf, or nil
+	flushed error  // the first failed write, which all later ones repeat
+}
+
+// A corker is a connection whose reads and writes are no system calls, as those
+// of package rudp are: buffers before it would only cost copies. Between Cork and
+// Uncork it gathers small writes by itself.
+type corker interface {
+	Cork()
+	Uncork()
 }
 
 // grow turns batching on. It must not be called while a Read is under way.
 func (c *rawConn) grow() {
+	if k, ok := c.Conn.(corker); ok {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.corker = k
+		return
+	}
 	c.rbuf = make([]byte, batch)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -233,14 +248,20 @@ func (c *rawConn) Write(b []byte) (int, error) {
 
 func (c *rawConn) hold() {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.held = true
-	c.mu.Unlock()
+	if c.corker != nil {
+		c.corker.Cork()
+	}
 }
 
 func (c *rawConn) release() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.held = false
+	if c.corker != nil {
+		c.corker.Uncork()
+	}
 	return c.flush()
 }
 

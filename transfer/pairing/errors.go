@@ -12,9 +12,9 @@ var (
 	// spent.
 	ErrWrongCode = errors.New("wrong code")
 
-	// ErrUnconfirmed says that the peer left or fell silent where it had to prove
-	// the code. Whoever that was may have tested one guess, so it counts as one:
-	// do not dial again without asking.
+	// ErrUnconfirmed says, at a listener, that the dialer left or fell silent where
+	// it had to prove the code. Whoever that was may have tested one guess, so it
+	// counts as one.
 	ErrUnconfirmed = errors.New("the peer left before it proved the code")
 
 	// ErrBurnt says that too many guesses were wrong; the code is void.

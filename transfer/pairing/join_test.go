@@ -2,11 +2,13 @@ package pairing
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
 	"sync"
 	"testing"
+	"time"
 )
 
 // aFirst is a paired connection of a Listener, at both its ends.
@@ -69,6 +71,7 @@ func TestJoin(t *testing.T) {
 		if _, err := io.ReadFull(c, b); err != nil || string(b) != "back!" {
 			t.Errorf("%q, %v", b, err)
 		}
+		// Both have read from each other, so it knows all that it will.
 		if further, err := c.Join(context.Background(), dial(t, l), Config{}); !errors.Is(err, ErrNotJoined) {
 			t.Errorf("a connection that joined vouched for another: %v, %v", further, err)
 		}
@@ -82,53 +85,81 @@ func TestJoin(t *testing.T) {
 	}
 }
 
-// Tickets that are made up, of another listener, sent back or used on another channel
-// join nothing, whatever they are; and since they test no code, none is a guess.
+// joining is the TLS channel of a dialer who offers that ticket, whatever it is.
+func joining(t *testing.T, conn net.Conn, k *ticket) *tls.Conn {
+	t.Helper()
+	c := tls.Client(conn, &tls.Config{NextProtos: []string{alpn, k.offer()}, InsecureSkipVerify: true})
+	if err := c.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	return c
+}
+
+func exported(t *testing.T, c *tls.Conn) []byte {
+	t.Helper()
+	state := c.ConnectionState()
+	b, err := state.ExportKeyingMaterial(exporterLabel, nil, exporterLen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// Tickets that are made up, of another listener, proved with another key, for another
+// channel or with the listener's own words join nothing; and since they test no code,
+// none is a guess.
 func TestHostileJoin(t *testing.T) {
-	code := mustCode(t, "17-cedar-otter")
-	l := serveLoopback(t, code, Config{Role: Receiver})
+	code, beaver := mustCode(t, "17-cedar-otter"), mustCode(t, "17-cedar-beaver")
+	var mu sync.Mutex
+	refused := map[bool]int{}
+	l := serveLoopback(t, code, Config{Role: Receiver, Trace: &Trace{Refused: func(_ net.Addr, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		refused[errors.Is(err, ErrNotJoined)]++
+	}}})
 	first, _ := aFirst(t, l, code)
 	good, err := ticketOf(first.tls)
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, _ := aFirst(t, serveLoopback(t, mustCode(t, "17-cedar-beaver"), Config{Role: Receiver}), mustCode(t, "17-cedar-beaver"))
+	other, _ := aFirst(t, serveLoopback(t, beaver, Config{Role: Receiver}), beaver)
 	elsewhere, err := ticketOf(other.tls)
 	if err != nil {
 		t.Fatal(err)
 	}
-	wrongKey := good
-	wrongKey.key[31] ^= 1
-	binding := func(c interface {
-		ExportKeyingMaterial(string, []byte, int) ([]byte, error)
-	}) []byte {
-		b, err := c.ExportKeyingMaterial(exporterLabel, nil, exporterLen)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
-	}
-	for name, body := range map[string]func(binding []byte) []byte{
-		"another key":         func(b []byte) []byte { return append(good.id[:], wrongKey.proof("dialer", b)...) },
-		"another name":        func(b []byte) []byte { return append(make([]byte, ticketIDLen), good.proof("dialer", b)...) },
-		"of another listener": func(b []byte) []byte { return append(elsewhere.id[:], elsewhere.proof("dialer", b)...) },
-		"the listener's":      func(b []byte) []byte { return append(good.id[:], good.proof("listener", b)...) },
-		"of another channel":  func(b []byte) []byte { b[0] ^= 1; return append(good.id[:], good.proof("dialer", b)...) },
-		"zeros":               func([]byte) []byte { return make([]byte, ticketIDLen+joinMACLen) },
-	} {
-		for range 4 {
-			c := channel(t, dial(t, l))
-			state := c.ConnectionState()
-			_, _ = c.Write(message(msgJoin, body(binding(&state))))
-			b, err := readMessage(c, 3)
-			if err != nil || b[0] != msgError || b[1] != reasonNotJoined {
+	const each = 4
+	for name, k := range map[string]*ticket{"of another listener": elsewhere, "made up": {id: ticketID{1}}, "empty": {}} {
+		for range each {
+			c := joining(t, dial(t, l), k)
+			if b, _, err := readAnswer(c.ConnectionState(), joinMACLen); !errors.Is(err, ErrNotJoined) {
 				t.Errorf("%s: %x, %v", name, b, err)
 			}
 			c.Close()
 		}
 	}
-	if g := code.secret().guard; g.Wrong() != 0 {
-		t.Errorf("%d guesses were counted", g.Wrong())
+	forger := &ticket{id: good.id, key: good.key}
+	forger.key[31] ^= 1
+	for name, proof := range map[string]func(channel, key []byte) []byte{
+		"another key":           func(ch, _ []byte) []byte { return forger.proof("dialer", bindChannel(ch)) },
+		"another channel":       func(ch, _ []byte) []byte { ch[0] ^= 1; return good.proof("dialer", bindChannel(ch)) },
+		"the listener's proof":  func(_, key []byte) []byte { return good.proof("listener", bindKey(key)) },
+		"the listener's words":  func(ch, _ []byte) []byte { return good.proof("listener", bindChannel(ch)) },
+		"bound to the key only": func(_, key []byte) []byte { return good.proof("dialer", bindKey(key)) },
+		"zeros":                 func(_, _ []byte) []byte { return make([]byte, joinMACLen) },
+	} {
+		for range each {
+			c := joining(t, dial(t, l), good)
+			_, key, err := readAnswer(c.ConnectionState(), joinMACLen)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			_, _ = c.Write(message(msgJoin, proof(exported(t, c), key)))
+			if n, err := io.Copy(io.Discard, c); n > 0 {
+				t.Errorf("%s: it was told %d bytes, %v", name, n, err)
+			}
+			c.Close()
+		}
 	}
 	// And the right one, to see that the others failed for what they are.
 	if c, err := first.Join(context.Background(), dial(t, l), Config{}); err != nil {
@@ -136,44 +167,91 @@ func TestHostileJoin(t *testing.T) {
 	} else {
 		c.Close()
 	}
+	if a, err := l.Accept(); err != nil {
+		t.Error(err)
+	} else {
+		a.Close()
+	}
+	if g := code.secret().guard; g.Wrong() != 0 {
+		t.Errorf("%d guesses were counted", g.Wrong())
+	}
+	l.Close()
+	mu.Lock()
+	defer mu.Unlock()
+	if refused[true] != 9*each || refused[false] != 0 {
+		t.Errorf("the trace was told of %v", refused)
+	}
 }
 
 // A man in the middle of the further connection who ends TLS towards both ends and
-// passes on what they say gets no connection with either; nor does one who answers in
-// the listener's place.
+// passes on what they prove gets no connection with either; nor does one who answers
+// in the listener's place, with the listener's own certificate, or not at all.
 func TestJoinManInTheMiddle(t *testing.T) {
 	code := mustCode(t, "17-cedar-otter")
-	l := serveLoopback(t, code, Config{Role: Receiver})
+	notJoined := make(chan error, 10)
+	l := serveLoopback(t, code, Config{Role: Receiver, Trace: &Trace{Refused: func(_ net.Addr, err error) { notJoined <- err }}})
 	first, _ := aFirst(t, l, code)
-	for name, answer := range map[string]func(said []byte) []byte{
-		"passes it on": func(said []byte) []byte {
-			back := channel(t, dial(t, l))
-			_, _ = back.Write(said)
-			b, err := readMessage(back, 3)
-			if err != nil || b[0] != msgError || b[1] != reasonNotJoined {
-				t.Errorf("the listener took it: %x, %v", b, err)
-			}
-			return b
+	stolen := func(hello *tls.ClientHelloInfo) (*tls.Conn, []byte, []byte) {
+		id, ok := joinOffered(hello.SupportedProtos)
+		if !ok {
+			t.Error("it offers no ticket")
+		}
+		back := joining(t, dial(t, l), &ticket{id: id})
+		b, _, err := readAnswer(back.ConnectionState(), joinMACLen)
+		if err != nil {
+			t.Error(err)
+		}
+		return back, b, back.ConnectionState().PeerCertificates[0].Raw
+	}
+	var back *tls.Conn
+	for name, answer := range map[string]func(hello *tls.ClientHelloInfo) (*tls.Certificate, error){
+		"passes it on": func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			var b []byte
+			back, b, _ = stolen(hello)
+			return certificateWith(t, b), nil
 		},
-		"sends it back": func(said []byte) []byte { return message(msgJoin, said[1+ticketIDLen:]) },
-		"makes it up":   func([]byte) []byte { return message(msgJoin, make([]byte, joinMACLen)) },
-		"goes away":     func([]byte) []byte { return nil },
+		"shows the listener's certificate": func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			key, err := newKey()
+			if err != nil {
+				t.Error(err)
+			}
+			c, _, raw := stolen(hello)
+			c.Close()
+			return &tls.Certificate{Certificate: [][]byte{raw}, PrivateKey: key}, nil
+		},
+		"makes it up": func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return certificateWith(t, make([]byte, joinMACLen)), nil
+		},
+		"answers as to a code": func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return certificateWith(t, make([]byte, answerLen)), nil
+		},
 	} {
 		d, m := tcpPair(t)
 		got := make(chan error, 1)
 		go func() { _, err := first.Join(context.Background(), d, Config{}); got <- err }()
-		front := hostileListener(t, m)
-		said, err := readMessage(front, ticketIDLen+joinMACLen)
-		if err != nil || said[0] != msgJoin {
-			t.Fatalf("%s: %x, %v", name, said, err)
+		front := tls.Server(m, &tls.Config{NextProtos: []string{alpn}, GetCertificate: answer})
+		_ = m.SetDeadline(time.Now().Add(10 * time.Second))
+		err := front.Handshake()
+		b, rerr := readMessage(front, joinMACLen)
+		if rerr == nil {
+			t.Errorf("%s: the dialer proved its ticket to it: %x", name, b)
 		}
-		_, _ = front.Write(answer(said))
-		front.CloseWrite()
-		if err := <-got; err == nil || name != "goes away" && !errors.Is(err, ErrNotJoined) {
-			t.Errorf("%s: %v", name, err)
+		if name == "passes it on" {
+			if err != nil || back == nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			_, _ = back.Write(message(msgJoin, make([]byte, joinMACLen))) // all that he has
+			for err := range notJoined { // what else he tried came to its end first, or not
+				if errors.Is(err, ErrNotJoined) {
+					break
+				}
+			}
+		}
+		m.Close()
+		if err := <-got; err == nil {
+			t.Errorf("%s: the dialer joined", name)
 		}
 	}
-	// Nothing of what he saw serves on a channel of his own, and no guess was made.
 	if g := code.secret().guard; g.Wrong() != 0 {
 		t.Errorf("%d guesses were counted", g.Wrong())
 	}
@@ -189,11 +267,14 @@ func BenchmarkJoin(b *testing.B) {
 			if err != nil {
 				return
 			}
-			go func() { _, _ = io.Copy(io.Discard, c); c.Close() }()
+			go func() { _, _ = c.Write([]byte{1}); _, _ = io.Copy(io.Discard, c); c.Close() }()
 		}
 	}()
 	first, err := Client(context.Background(), dial(b, l), code, Config{})
 	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := first.Read(make([]byte, 1)); err != nil { // it has taken our proof
 		b.Fatal(err)
 	}
 	b.Run("join", func(b *testing.B) {

@@ -29,11 +29,11 @@ func NewListener(ln net.Listener, code Code, cfg Config) (*Listener, error) {
 	if code.IsZero() {
 		return nil, fmt.Errorf("listening on %s: %w: there is none", ln.Addr(), ErrCode)
 	}
-	cert, err := newCertificate()
+	key, err := newKey()
 	if err != nil {
 		return nil, fmt.Errorf("listening on %s: %w", ln.Addr(), err)
 	}
-	cfg.certificate, cfg.tickets = cert, &tickets{}
+	cfg.key, cfg.tickets = key, &tickets{}
 	l := &Listener{ln: ln, code: code, cfg: cfg, guard: cfg.guard(code), conns: make(chan *Conn)}
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
 	l.wg.Add(1)
