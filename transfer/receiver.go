@@ -276,6 +276,7 @@ func (r *receiver) run(ctx context.Context, first opened) error {
 	if dial > 0 {
 		r.dial = sync.OnceFunc(func() { wg.Go(func() { r.attempts.dialStreams(streaming, first, dial) }) })
 	}
+	r.fleet.tell = func(conn net.Conn) func() { return r.trace.stream(&r.mu, conn) }
 	wg.Go(func() { r.join(streaming, cancel) })
 	for range workers {
 		task(&landers, func() error { return r.take(ctx, in) })

@@ -240,6 +240,7 @@ func (s *sender) run(ctx context.Context, first opened) error {
 	if dial > 0 || most > 0 && agreeStreams(s.attempts.hello().Streams, theirs.Streams) > 1 {
 		s.feeder.largestFirst() // already, lest the order depend on when they come
 	}
+	s.fleet.tell = func(conn net.Conn) func() { return s.trace.stream(&s.mu, conn) }
 	wg.Go(func() { s.join(ctx, cancel) })
 	task(func() error { return s.sendManifest(ctx, s.feeder.holes) })
 	task(func() error { return s.sendContent(ctx, producers) })
@@ -411,6 +412,10 @@ func (s *sender) emit(ctx context.Context, b batch) error {
 		return nil
 	}
 	begun := time.Now()
+	var w writing
+	if s.feeder.pack != nil {
+		w = s.feeder.pack.link.begin(begun)
+	}
 	var err error
 	if s.datagrams != nil {
 		err = s.datagrams.write(ctx, s.link, b.frames)
@@ -423,14 +428,13 @@ func (s *sender) emit(ctx context.Context, b batch) error {
 	now := time.Now()
 	s.turn <- turn{t.link, now}
 	if s.feeder.pack != nil && !s.packAll {
-		s.feeder.pack.link.took(len(b.frames), now.Sub(begun))
+		s.feeder.pack.link.end(now, w, len(b.frames))
 	}
+	links := time.Duration(1 + s.fleet.count())
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if t.link == s.link { // of several, one stands for all
-		s.result.Waited.Disk += begun.Sub(t.mark)
-		s.result.Waited.Network += now.Sub(begun)
-	}
+	s.result.Waited.Disk += begun.Sub(t.mark) / links // the mean over them
+	s.result.Waited.Network += now.Sub(begun) / links
 	for _, m := range b.moved {
 		if !m.hole {
 			s.result.Moved += int64(m.n)

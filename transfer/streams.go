@@ -193,10 +193,13 @@ func (a *attempts) dialStreams(ctx context.Context, first opened, n int) {
 
 // A fleet is the streams of one attempt besides the first.
 type fleet struct {
+	tell func(conn net.Conn) (closing func()) // of each that is used
+
 	mu     sync.Mutex
 	links  []*link
-	sealed bool // no more of them are used
-	closed bool // no more of them are kept
+	ends   []func() // what is to be told before they are closed
+	sealed bool     // no more of them are used
+	closed bool     // no more of them are kept
 	wg     sync.WaitGroup
 }
 
@@ -212,6 +215,8 @@ func (f *fleet) add(l *link, run ...func()) bool {
 	f.links = append(f.links, l)
 	if f.sealed {
 		l.finished.Store(true)
+	} else if end := f.tell(l.conn); end != nil {
+		f.ends = append(f.ends, end)
 	}
 	for _, r := range run {
 		f.wg.Go(r)
@@ -242,6 +247,10 @@ func (f *fleet) close() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.closed = true
+	for _, end := range f.ends {
+		end()
+	}
+	f.ends = nil
 	for _, l := range f.links {
 		l.conn.Close()
 	}

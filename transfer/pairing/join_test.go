@@ -241,7 +241,7 @@ func TestJoinManInTheMiddle(t *testing.T) {
 				t.Fatalf("%s: %v", name, err)
 			}
 			_, _ = back.Write(message(msgJoin, make([]byte, joinMACLen))) // all that he has
-			for err := range notJoined { // what else he tried came to its end first, or not
+			for err := range notJoined {                                  // what else he tried came to its end first, or not
 				if errors.Is(err, ErrNotJoined) {
 					break
 				}
