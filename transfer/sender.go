@@ -23,7 +23,9 @@ type SendOptions struct {
 	// DialStream makes another connection to the same receiver beside first, which
 	// is open; Redial if it is nil.
 	DialStream func(ctx context.Context, first net.Conn) (net.Conn, error)
-	// Sessions is where an end that listens is given further connections.
+	// Sessions is where an end that listens is given further connections: through
+	// Join, or by a call of Send with the same Sessions, which then returns
+	// ErrContinued.
 	Sessions *Sessions
 	// Streams is how many TCP connections may carry content at once, 1 to
 	// MaxStreams; the smaller number of the two ends' counts. With zero the other
@@ -75,6 +77,14 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 	a := newAttempts(ours, o.Timeout, o.Redial, o.Sessions)
 	a.dialStream = o.DialStream
 	if o.Sessions != nil {
+		var taken bool
+		var err error
+		if conn, taken, err = o.Sessions.claim(ctx, conn, Sending); err != nil {
+			return Result{}, err
+		}
+		if taken {
+			return Result{}, ErrContinued
+		}
 		o.Sessions.take(ours.Session, a, opened{})
 		defer o.Sessions.drop(a)
 	}
@@ -82,8 +92,9 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 	if err != nil {
 		return Result{}, err
 	}
-	if now.theirs.Features&featureStream != 0 {
-		return Result{}, o.Sessions.adopt(now)
+	if now.theirs.Features&featureStream != 0 { // of a transfer that is no more
+		now.link.goodbye(errNotOurs)
+		return Result{}, errNotOurs
 	}
 	if o.Datagrams != nil && now.theirs.Features&featureDatagrams == 0 {
 		err := protocolErrorf("it takes no datagrams")

@@ -62,13 +62,19 @@ type waiter interface {
 	AcceptContext(ctx context.Context) (net.Conn, error)
 	Addr() net.Addr
 	Close() error
+	// withdraw ends the offer on the local network, if there is one, and lets those
+	// come who know where.
+	withdraw()
 }
 
-// waiterListener is a waiter that pairing can take over.
-type waiterListener interface{ NetListener() net.Listener }
+// A binding is a waiter that pairing can take over.
+type binding interface {
+	waiter
+	NetListener() net.Listener
+}
 
 // bind opens the listening socket.
-func (m *meeting) bind(ctx context.Context, address string) (waiter, error) {
+func (m *meeting) bind(ctx context.Context, address string) (binding, error) {
 	if m.udp != nil {
 		ln, err := rudp.Listen(ctx, "udp"+familySuffix(m.options.Family), address, m.tellingVersions(*m.udp))
 		if err != nil {
@@ -92,7 +98,11 @@ func familySuffix(f socket.Family) string {
 
 func (w udpWaiter) NetListener() net.Listener { return w }
 
+func (w udpWaiter) withdraw() {}
+
 type plainWaiter struct{ *socket.Listener }
+
+func (w plainWaiter) withdraw() {}
 
 func (w plainWaiter) AcceptContext(ctx context.Context) (net.Conn, error) { return w.Accept(ctx) }
 
@@ -110,30 +120,36 @@ func (m *meeting) open(ctx context.Context) (waiter, error) {
 		m.p.listening(ln.Addr().String())
 		return ln, nil
 	}
-	closers := []func() error{}
-	fail := func(err error) (waiter, error) {
-		for _, f := range closers {
-			_ = f()
-		}
+	w, err := m.guard(ctx, ln)
+	if err != nil {
 		ln.Close()
 		return nil, err
 	}
-	ours := m.code.IsZero()
-	number := m.code.Number()
+	return w, nil
+}
+
+// guard lets only those through ln who prove the code, and offers that on the local
+// network if no address was given.
+func (m *meeting) guard(ctx context.Context, ln binding) (_ waiter, err error) {
+	number, withdraw := m.code.Number(), func() {}
 	if m.listen == "" {
 		ad, err := discover.Advertise(ctx, discover.Offer{Number: number, Port: portOf(ln.Addr()), Transport: ln.Addr().Network()}, discover.Config{})
 		if err != nil {
-			return fail(fmt.Errorf("offer on the local network: %w", err))
+			return nil, fmt.Errorf("offer on the local network: %w", err)
 		}
-		closers = append(closers, ad.Close)
+		withdraw = sync.OnceFunc(func() { _ = ad.Close() })
 		number = ad.Number()
 	}
-	if ours {
-		if m.code, err = newCode(number); err != nil {
-			return fail(err)
+	defer func() {
+		if err != nil {
+			withdraw()
 		}
-	} else {
+	}()
+	ours := m.code.IsZero()
+	if !ours {
 		m.code = m.code.WithNumber(number)
+	} else if m.code, err = newCode(number); err != nil {
+		return nil, err
 	}
 	cfg := m.pairingConfig()
 	if m.keep {
@@ -147,16 +163,16 @@ func (m *meeting) open(ctx context.Context) (waiter, error) {
 			m.p.Warn(peer.String(), "did not pair: "+oneLine(err))
 		}
 	}}
-	pl, err := pairing.NewListener(ln.(waiterListener).NetListener(), m.code, cfg)
+	pl, err := pairing.NewListener(ln.NetListener(), m.code, cfg)
 	if err != nil {
-		return fail(err)
+		return nil, err
 	}
 	m.p.listening(ln.Addr().String())
 	if ours || m.listen == "" {
 		// The one thing that --quiet cannot silence: without it nobody can come.
 		fmt.Fprintf(m.std.Err, "code: %s\n", m.code.Reveal())
 	}
-	return &pairedWaiter{pl, closers}, nil
+	return &pairedWaiter{pl, withdraw}, nil
 }
 
 // fatal reports whether one such dialer ends a listener that does not --keep: a
@@ -167,13 +183,13 @@ func fatal(err error) bool {
 
 type pairedWaiter struct {
 	*pairing.Listener
-	closers []func() error
+	offer func() // ends it
 }
 
+func (w *pairedWaiter) withdraw() { w.offer() }
+
 func (w *pairedWaiter) Close() error {
-	for _, f := range w.closers {
-		_ = f()
-	}
+	w.offer()
 	return w.Listener.Close()
 }
 

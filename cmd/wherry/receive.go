@@ -91,8 +91,8 @@ func receive(c *cli.Context, io stdio) error {
 	}
 	o.Sessions = &transfer.Sessions{}
 	o.Idle = 5 * m.timeout // a minute, unless --timeout says otherwise
-	return serve(c.Context, m, "receive", 0, func(s *session, conn net.Conn) error {
-		return receiveOne(c.Context, s, conn, o)
+	return serve(c.Context, m, "receive", 0, o.Sessions, func(ctx context.Context, s *session, conn net.Conn) error {
+		return receiveOne(ctx, s, conn, o)
 	})
 }
 
