@@ -289,6 +289,9 @@ func (l *link) preface() error {
 	if err := l.read(reason[:]); err != nil {
 		return err
 	}
+	if theirs, own, ok := preface.Reason(reason[0]).Transports(); ok {
+		return transportMismatch(addr, theirs, own)
+	}
 	switch preface.Reason(reason[0]) {
 	case preface.WantCode:
 		return fmt.Errorf("%w: the peer %v expects a code, this end is plain", ErrPlainMismatch, addr)

@@ -149,7 +149,7 @@ type sender struct {
 
 	turn  chan turn // connections that nobody is writing to
 	fleet fleet     // those besides link
-	dial  func()    // opens them; nil if this end does not
+	dial  func()    // opens them, once; nil if this end does not
 
 	mu      sync.Mutex // guards what follows, and keeps calls of trace apart
 	entries entryList
@@ -228,10 +228,13 @@ func (s *sender) run(ctx context.Context, first opened) error {
 	}
 	wg.Go(func() { s.link.keepAlive(ctx) })
 	wg.Go(func() { s.attempts.watch(ctx, cancel) })
-	dial, _ := s.attempts.begin(first)
+	dial, most := s.attempts.begin(first)
 	defer s.attempts.end()
 	if dial > 0 {
-		s.dial = func() { wg.Go(func() { s.attempts.dialStreams(ctx, first, dial) }) }
+		s.dial = sync.OnceFunc(func() { wg.Go(func() { s.attempts.dialStreams(ctx, first, dial) }) })
+	}
+	if dial > 0 || most > 0 && agreeStreams(s.attempts.hello().Streams, theirs.Streams) > 1 {
+		s.feeder.largestFirst() // already, lest the order depend on when they come
 	}
 	wg.Go(func() { s.join(ctx, cancel) })
 	task(func() error { return s.sendManifest(ctx, s.feeder.holes) })

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -198,38 +200,97 @@ func runFleetLookup(ctx context.Context, io stdio, b bulkLookup, via fleetVia) e
 // fleetView shows how far a list is, and who asks for it.
 type fleetView struct {
 	*bulkView
+	past []fleet.Stats // one each bulkPlainEvery, the latest last
 }
 
+// fleetWindow is over how many of these a rate is taken: a slow worker brings a batch
+// only now and then.
+const fleetWindow = 3
+
+// fleetNamed is how many workers are named each with its rate.
+const fleetNamed = 8
+
 func (v *fleetView) progress(s fleet.Stats) {
-	rate := float64(s.Names) / max(s.Elapsed.Seconds(), 1e-3)
-	working := 0
-	for _, w := range s.Workers {
-		if s.Elapsed-w.Last < 10*time.Second {
-			working++
+	before := fleet.Stats{}
+	if len(v.past) > 0 {
+		before = v.past[0]
+	}
+	names, each := fleetRates(before, s)
+	text := fmt.Sprintf("%s names; no worker answers", thousands(s.Names))
+	if len(each) > 0 {
+		workers := fmt.Sprintf("%d workers", len(each))
+		if len(each) == 1 {
+			workers = "1 worker"
 		}
+		text = fmt.Sprintf("%s names, %s/s by %s", thousands(s.Names), thousands(int64(names)), workers)
 	}
-	text := fmt.Sprintf("%s names, %s/s by %d workers", thousands(s.Names), thousands(int64(rate)), working)
-	if working == 0 {
-		text = fmt.Sprintf("%s names; no worker answers", thousands(s.Names))
+	if v.bar != nil && !v.quiet {
+		v.bar.Describe(text + shortRates(each))
+		_ = v.bar.Set64(answeredBytes(s))
 	}
-	// The list's bytes are the measure of what is to come; what is out is not done.
-	at := s.InputBytes
-	if seen := s.Names + s.Given; seen > 0 {
-		at = s.InputBytes * s.Names / seen
+	if s.Elapsed-v.shown < bulkPlainEvery {
+		return
 	}
-	switch {
-	case v.quiet:
-	case v.bar != nil:
-		v.bar.Describe(text)
-		_ = v.bar.Set64(at)
-	case s.Elapsed-v.shown >= bulkPlainEvery:
-		v.shown = s.Elapsed
-		if v.size > 0 && at > 0 {
-			left := time.Duration(float64(s.Elapsed) * float64(v.size-at) / float64(at))
-			text += fmt.Sprintf(", %d%%, %v left", 100*at/v.size, left.Round(time.Second))
+	v.shown = s.Elapsed
+	if v.past = append(v.past, s); len(v.past) > fleetWindow {
+		v.past = v.past[1:]
+	}
+	if v.bar == nil && !v.quiet {
+		if at := answeredBytes(s); v.size > 0 && at > 0 {
+			text += fmt.Sprintf(", %d%%", 100*at/v.size)
+			if recent := at - answeredBytes(before); recent > 0 {
+				left := time.Duration(float64(s.Elapsed-before.Elapsed) * float64(v.size-at) / float64(recent))
+				text += fmt.Sprintf(", %v left", left.Round(time.Second))
+			}
+		}
+		for i, w := range each {
+			if i == fleetNamed {
+				text += fmt.Sprintf(", and %d more", len(each)-i)
+				break
+			}
+			text += []string{": ", ", "}[min(i, 1)] + fmt.Sprintf("%s %s/s", w.name, thousands(int64(w.rate)))
 		}
 		fmt.Fprintln(v.err, text)
 	}
+}
+
+// answeredBytes is how much of the list is, in bytes, which are the measure of what is to
+// come: what is out is not done.
+func answeredBytes(s fleet.Stats) int64 {
+	if seen := s.Names + s.Given; seen > 0 {
+		return int64(float64(s.InputBytes) * float64(s.Names) / float64(seen))
+	}
+	return 0
+}
+
+type workerRate struct {
+	name string
+	rate float64 // names/s
+}
+
+// fleetRates is what was answered a second between two moments, in all and by whom,
+// the fastest first. Who has answered nothing is left out.
+func fleetRates(before, now fleet.Stats) (all float64, each []workerRate) {
+	seconds := max((now.Elapsed - before.Elapsed).Seconds(), 1e-3)
+	had := map[string]int64{}
+	for _, w := range before.Workers {
+		had[w.Name] = w.Names
+	}
+	for _, w := range now.Workers {
+		if n := w.Names - had[w.Name]; n > 0 {
+			each = append(each, workerRate{w.Name, float64(n) / seconds})
+		}
+	}
+	slices.SortStableFunc(each, func(a, b workerRate) int { return cmp.Compare(b.rate, a.rate) })
+	return float64(now.Names-before.Names) / seconds, each
+}
+
+// shortRates is for a bar, where names have no room.
+func shortRates(each []workerRate) string {
+	if len(each) < 2 {
+		return ""
+	}
+	return fmt.Sprintf(" (%s to %s each)", thousands(int64(each[len(each)-1].rate)), thousands(int64(each[0].rate)))
 }
 
 func (v *fleetView) say(format string, args ...any) {
@@ -245,7 +306,7 @@ func (v *fleetView) done(s fleet.Stats) {
 	rate := float64(s.Names) / max(s.Elapsed.Seconds(), 1e-3)
 	v.say("%s names in %.2f s, %s/s", thousands(s.Names), s.Elapsed.Seconds(), thousands(int64(rate)))
 	for _, w := range s.Workers {
-		v.say("  %s: %s", w.Name, thousands(w.Names))
+		v.say("  %s: %s, %s/s", w.Name, thousands(w.Names), thousands(int64(float64(w.Names)/max(w.Last.Seconds(), 1e-3))))
 	}
 	var odd []string
 	for _, x := range []struct {

@@ -80,12 +80,12 @@ func (c *Conn) pollClose(now time.Duration, buf []byte) int {
 	if c.end.wait == 0 {
 		c.end.next = never
 	}
-	b := buf[:headerLen]
-	putHeader(b, header{version: Version, typ: typeData, dest: c.remote, number: c.sent.next})
+	b := c.begin(buf, c.sent.next)
 	c.sent.next++
 	c.sent.floor = c.sent.next
 	b = c.acks.append(b, now, 200)
 	b = appendClose(b, c.end.err.Code, c.end.err.Application, c.end.err.Reason)
+	b = c.complete(b)
 	seal(b)
 	c.stats.PacketsSent++
 	c.stats.BytesSent += uint64(len(b))

@@ -96,9 +96,10 @@ type Conn struct {
 	needPing  bool
 	idleLimit time.Duration
 
-	stats Stats
-	spans []span        // scratch for ACKs
-	newly []PacketRange // scratch for tracing ACKs
+	stats  Stats
+	gather gathering     // of PollGather
+	spans  []span        // scratch for ACKs
+	newly  []PacketRange // scratch for tracing ACKs
 
 	elicitSent uint64 // packets sent that wanted an answer
 }
@@ -283,7 +284,7 @@ func (c *Conn) NextTimeout() time.Duration {
 	case StateClosing:
 		return min(c.end.next, c.end.deadline)
 	}
-	t := min(c.loss.timer, c.idleDeadline(), c.keepAliveAt(), c.path.timer(), c.pmtu.timer)
+	t := min(c.confirmAt(), c.loss.timer, c.idleDeadline(), c.keepAliveAt(), c.path.timer(), c.pmtu.timer)
 	if c.acks.pending > 0 {
 		if c.acks.now {
 			return c.now
@@ -317,6 +318,14 @@ func (c *Conn) HandleTimeout(now time.Duration) {
 			c.setState(StateDone)
 		}
 		return
+	}
+	if c.hs.open && now >= c.hs.deadline {
+		c.finish(c.hs.timeoutErr())
+		return
+	}
+	if c.hs.open && now >= c.hs.next {
+		c.hs.next = now + c.hs.wait
+		c.needPing = true
 	}
 	if now >= c.idleDeadline() {
 		c.finish(ErrIdleTimeout)
