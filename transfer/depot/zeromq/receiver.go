@@ -125,15 +125,10 @@ func (r *Receiver) try(ctx context.Context, typ zmtp.Type) (*link, error) {
 	defer context.AfterFunc(ctx, func() { down(context.Cause(ctx)) })()
 	if err := l.greet(r.key); err != nil {
 		l.s.Close()
-		if err == errBusy {
-			return nil, fmt.Errorf("join the sender at %s: %w", r.addr, err)
-		}
 		return nil, fmt.Errorf("join the sender at %s: %w", r.addr, err)
 	}
 	return l, nil
 }
-
-var errBusy = errors.New("the sender has another receiver")
 
 // greet begins the session and hears what the sender offers.
 func (l *link) greet(key psk.Key) error {

@@ -135,6 +135,12 @@ func Listen(ctx context.Context, addr string, key psk.Key, spool Spool, o Sender
 	so.Trace = &zmtp.Trace{Up: s.up, Down: s.down, Refused: o.Trace.Refused}
 	var sockets []*zmtp.Socket
 	if o.Pattern == Pair {
+		so.Trace.Refused = func(addr net.Addr, err error) {
+			// Every receiver tries a DEALER first, and then a PAIR.
+			if !errors.Is(err, zmtp.ErrIncompatible) && o.Trace.Refused != nil {
+				o.Trace.Refused(addr, err)
+			}
+		}
 		s.ctrl = zmtp.New(zmtp.PAIR, so)
 		sockets = append(sockets, s.ctrl)
 	} else {
