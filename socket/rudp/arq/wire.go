@@ -205,9 +205,6 @@ type opening struct {
 	cookie []byte // aliases the datagram
 }
 
-// openingLen is the length of an opening with a cookie of ours.
-const openingLen = 8 + paramsLen + 2 + cookieLen
-
 // minOpen is how long an OPEN is at least: longer than a RETRY, so that one whose
 // cookie is not good any more can be answered.
 const minOpen = 128
