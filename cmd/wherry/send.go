@@ -14,6 +14,7 @@ import (
 func sendCommand(io stdio) *cli.Command {
 	flags := append([]cli.Flag{
 		&cli.StringFlag{Name: "to", Usage: "dial the receiver at `HOST[:PORT]`"},
+		&cli.StringFlag{Name: "via", Usage: "wait at `URL`, as zmq+tcp://*:5556, for receivers who give zmq+tcp://HOST:5556 and the code, whenever they come; with --count, until so many have everything (1: over a PAIR, not PUB and SUB)"},
 		&cli.StringFlag{Name: "name", Usage: "call what comes from standard input `NAME` at the receiver"},
 		&cli.BoolFlag{Name: "compress", Usage: "compress with zstd what a sample shows to shrink by a tenth; for slow links"},
 		&cli.IntFlag{Name: "count", Value: 1, Usage: "serve `N` receivers, at once if they come at once; the exit code is the highest of theirs"},
@@ -36,6 +37,15 @@ func send(c *cli.Context, io stdio) error {
 	p := printerFor(c, io)
 	if c.NArg() == 0 {
 		return usagef("send what? No path was given").hint("wherry send --to HOST PATH...")
+	}
+	if n := c.Int("count"); n < 1 || n > maxReceivers {
+		return usagef("--count must be 1 to %d, not %d", maxReceivers, n)
+	}
+	if c.IsSet("via") {
+		if !overZeroMQ(c) {
+			return zeroMQAddressError(c)
+		}
+		return sendZeroMQ(c, io, p)
 	}
 	m, err := meetingFrom(c, io, p, pairing.Sender, "to")
 	if err != nil {
