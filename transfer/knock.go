@@ -26,8 +26,9 @@ const (
 //
 // A port scan, another protocol, a version that has nothing in common with this one,
 // and a second sender at a receiver's end are errors; the peer is told why where it
-// may understand, and conn is closed. A peer that expects a code is let through:
-// Send and Receive fail with ErrPlainMismatch, which somebody has to settle.
+// may understand, and conn is closed. A peer that expects a code, or that was told
+// another transport, is let through: Send and Receive fail with ErrPlainMismatch or
+// ErrTransportMismatch, which somebody has to settle.
 func Knock(ctx context.Context, conn net.Conn, side Side) (net.Conn, error) {
 	unblock := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer unblock()
@@ -42,9 +43,9 @@ func Knock(ctx context.Context, conn net.Conn, side Side) (net.Conn, error) {
 		return k, nil
 	}
 	var proto *ProtocolError
-	var remote *RemoteError
+	var age *VersionError
 	var refused *RefusedError
-	if errors.As(err, &proto) || errors.As(err, &remote) || errors.As(err, &refused) {
+	if errors.As(err, &proto) || errors.As(err, &age) || errors.As(err, &refused) {
 		l := newLink(conn, 0)
 		l.closing.Store(true)                                 // who does not read is not waited for
 		first := append([]byte(preface.Magic), preface.Hello) // else the peer could not read what follows

@@ -219,7 +219,25 @@ func (l *link) part(err error) {
 	if !ok || half.CloseWrite() != nil {
 		return
 	}
-	_, _ = io.CopyN(io.Discard, l.conn, 64<<20)
+	if _, rerr := io.CopyN(io.Discard, l.conn, 64<<20); rerr == io.EOF && err == nil {
+		conclude(l.conn) // the peer has said its last word, and heard ours
+	}
+}
+
+// conclude closes the connection below conn, if that has a way to do so without
+// waiting for the peer, which must not need anything more.
+func conclude(conn net.Conn) {
+	for {
+		switch c := conn.(type) {
+		case interface{ Conclude() error }:
+			_ = c.Conclude()
+			return
+		case interface{ NetConn() net.Conn }:
+			conn = c.NetConn()
+		default:
+			return
+		}
+	}
 }
 
 // lost reports whether err means that nobody is there to talk to.
@@ -231,13 +249,13 @@ func lost(err error) bool {
 // would let it send a byte now and then and hold a place for ever.
 const greeting = 10 * time.Second
 
-// open exchanges preamble and hello. Both ends speak at once, so it costs one
-// round trip.
-func (l *link) open(ours hello) (theirs hello, err error) {
+// open exchanges preamble and hello, with which more goes along. Both ends speak at
+// once, so it costs one round trip.
+func (l *link) open(ours hello, more []byte) (theirs hello, err error) {
 	l.greetBy = time.Now().Add(greeting)
 	defer func() { l.greetBy = time.Time{} }()
 	out := append([]byte(preface.Magic), preface.Hello)
-	if err := l.write(appendFrame(out, frameHello, ours.encode())); err != nil {
+	if err := l.write(append(appendFrame(out, frameHello, ours.encode()), more...)); err != nil {
 		return hello{}, err
 	}
 	if err := l.preface(); err != nil {
@@ -288,6 +306,9 @@ func (l *link) preface() error {
 	var reason [1]byte
 	if err := l.read(reason[:]); err != nil {
 		return err
+	}
+	if theirs, own, ok := preface.Reason(reason[0]).Transports(); ok {
+		return transportMismatch(addr, theirs, own)
 	}
 	switch preface.Reason(reason[0]) {
 	case preface.WantCode:

@@ -190,7 +190,7 @@ type receiver struct {
 	fleet    fleet         // connections besides link
 	most     int           // how many there may be
 	finished chan struct{} // one for each that was read to its end
-	dial     func()        // opens them; nil if this end does not
+	dial     func()        // opens them, once; nil if this end does not
 
 	lossy *datagramReceiver // nil: content comes on the stream
 
@@ -270,7 +270,7 @@ func (r *receiver) run(ctx context.Context, first opened) error {
 	streaming, endStreams := context.WithCancel(ctx)
 	defer endStreams()
 	if dial > 0 {
-		r.dial = func() { wg.Go(func() { r.attempts.dialStreams(streaming, first, dial) }) }
+		r.dial = sync.OnceFunc(func() { wg.Go(func() { r.attempts.dialStreams(streaming, first, dial) }) })
 	}
 	wg.Go(func() { r.join(streaming, cancel) })
 	for range workers {

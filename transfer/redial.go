@@ -123,6 +123,8 @@ type attempts struct {
 	joined chan *link  // streams
 	since  time.Time   // of the last progress
 
+	prelude []byte // what goes with the first hello
+
 	mu      sync.Mutex // guards what follows
 	ours    hello
 	waiting bool        // no connection is in use
@@ -186,7 +188,11 @@ func (a *attempts) open(ctx context.Context, conn net.Conn) (opened, error) {
 	if a.sessions != nil && ours.Streams != 1 {
 		ours.Token = newToken()
 	}
-	theirs, err := l.open(ours)
+	more := a.prelude
+	if more != nil {
+		a.prelude = nil
+	}
+	theirs, err := l.open(ours, more)
 	if cause := reason(ctx); cause != nil {
 		err = cause
 	}
@@ -286,6 +292,7 @@ type sendMemory struct {
 	totals  Totals
 	ends    map[int]sentFile
 	keep    bool
+	early   *prelude // that went with the hello, until it is told
 }
 
 // A sentFile is one whose digest is known.

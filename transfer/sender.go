@@ -74,6 +74,12 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 		o.Sessions.take(ours.Session, a, opened{})
 		defer o.Sessions.drop(a)
 	}
+	var early *prelude
+	if o.Redial != nil {
+		if early = newPrelude(src); early != nil {
+			a.prelude = early.frames
+		}
+	}
 	now, err := a.open(ctx, conn)
 	if err != nil {
 		return Result{}, err
@@ -90,7 +96,7 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 	if o.Trace.Connected != nil {
 		o.Trace.Connected(now.link.conn.RemoteAddr().String())
 	}
-	memory := &sendMemory{ends: map[int]sentFile{}, keep: a.possible()}
+	memory := &sendMemory{ends: map[int]sentFile{}, keep: a.possible(), early: early}
 	var earlier Result
 	for {
 		s := &sender{src: src, compress: o.Compress, packAll: o.packAll, limiter: o.Limiter, limits: now.theirs.Features&featureLimit != 0, link: now.link, trace: o.Trace, memory: memory, attempts: a, wanted: map[int]bool{}, settled: map[int]bool{}, sent: map[int]fileEnd{}}
@@ -149,7 +155,7 @@ type sender struct {
 
 	turn  chan turn // connections that nobody is writing to
 	fleet fleet     // those besides link
-	dial  func()    // opens them; nil if this end does not
+	dial  func()    // opens them, once; nil if this end does not
 
 	mu      sync.Mutex // guards what follows, and keeps calls of trace apart
 	entries entryList
@@ -228,13 +234,22 @@ func (s *sender) run(ctx context.Context, first opened) error {
 	}
 	wg.Go(func() { s.link.keepAlive(ctx) })
 	wg.Go(func() { s.attempts.watch(ctx, cancel) })
-	dial, _ := s.attempts.begin(first)
+	dial, most := s.attempts.begin(first)
 	defer s.attempts.end()
 	if dial > 0 {
-		s.dial = func() { wg.Go(func() { s.attempts.dialStreams(ctx, first, dial) }) }
+		s.dial = sync.OnceFunc(func() { wg.Go(func() { s.attempts.dialStreams(ctx, first, dial) }) })
+	}
+	if dial > 0 || most > 0 && agreeStreams(s.attempts.hello().Streams, theirs.Streams) > 1 {
+		s.feeder.largestFirst() // already, lest the order depend on when they come
 	}
 	wg.Go(func() { s.join(ctx, cancel) })
-	task(func() error { return s.sendManifest(ctx, s.feeder.holes) })
+	if s.memory.early != nil { // decisions about it may be here already
+		if err := s.sendManifest(ctx, s.feeder.holes); err != nil {
+			cancel(err)
+		}
+	} else {
+		task(func() error { return s.sendManifest(ctx, s.feeder.holes) })
+	}
 	task(func() error { return s.sendContent(ctx, producers) })
 	err := s.receive()
 	if s.trace.Closing != nil {
@@ -296,8 +311,10 @@ func (s *sender) ended(end fileEnd) {
 
 func (s *sender) sendManifest(ctx context.Context, holes bool) error {
 	buf := make([]byte, frameHeader, maxControl)
+	early := s.memory.early
+	s.memory.early = nil
 	flush := func() error {
-		if len(buf) == frameHeader {
+		if len(buf) == frameHeader || early != nil {
 			return nil
 		}
 		putFrameHeader(buf, frameManifest, len(buf)-frameHeader)
@@ -319,6 +336,9 @@ func (s *sender) sendManifest(ctx context.Context, holes bool) error {
 		}
 	} else {
 		s.memory.ends = map[int]sentFile{} // numbers of a list that may change
+		if early != nil {
+			list = early.walk
+		}
 	}
 	err := list(func(e Entry) error {
 		if ctx.Err() != nil {
@@ -364,6 +384,9 @@ func (s *sender) sendManifest(ctx context.Context, holes bool) error {
 	s.memory.totals, s.memory.entries = totals, &s.entries
 	end := manifestEnd{uint64(s.entries.n), uint64(totals.Bytes), uint64(totals.Skipped)}
 	s.mu.Unlock()
+	if early != nil {
+		return nil // it went with the hello
+	}
 	return s.link.frame(frameManifestEnd, end.encode())
 }
 

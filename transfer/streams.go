@@ -19,9 +19,9 @@ import (
 // enough to send. Whatever protects the first connection protects those; a stream
 // belongs to a transfer because its hello shows the token that the listening end
 // has told on the first connection, and nowhere else. Any piece may go over any
-// stream, so a big file uses all of them, and one that is slow takes less. A
-// stream that is lost is a lost connection: all are closed, and the transfer goes
-// on as after any other loss.
+// stream, so a big file uses all of them, and one that is slow takes less; the
+// largest files go first ([jobQueue]). A stream that is lost is a lost connection:
+// all are closed, and the transfer goes on as after any other loss.
 
 // MaxStreams bounds [SendOptions].Streams and [ReceiveOptions].Streams.
 const MaxStreams = 8
@@ -170,7 +170,7 @@ func (a *attempts) dialStreams(ctx context.Context, first opened, n int) {
 			l := newLink(conn, first.link.timeout)
 			unblock := context.AfterFunc(ctx, func() { l.conn.Close() })
 			defer unblock()
-			if _, err := l.open(ours); err != nil {
+			if _, err := l.open(ours, nil); err != nil {
 				l.conn.Close()
 				return
 			}
@@ -275,6 +275,16 @@ func (s *sender) join(ctx context.Context, cancel context.CancelCauseFunc) {
 	}
 }
 
+// open opens further streams, if this end does, as soon as there is enough to send.
+func (s *sender) open() {
+	s.mu.Lock()
+	worth := s.asked.Bytes >= streamsFrom
+	s.mu.Unlock()
+	if worth && s.dial != nil {
+		s.dial()
+	}
+}
+
 // finishStreams tells that nothing more comes on any connection, and on the first
 // what limited it.
 func (s *sender) finishStreams(limit string) error {
@@ -291,6 +301,16 @@ func (s *sender) finishStreams(limit string) error {
 		p = append(p, limit...)
 	}
 	return s.link.frame(frameFinish, p)
+}
+
+// open opens further streams, if this end does, as soon as there is enough to come.
+func (r *receiver) open() {
+	r.mu.Lock()
+	worth := r.asked.Bytes >= streamsFrom
+	r.mu.Unlock()
+	if worth && r.dial != nil {
+		r.dial()
+	}
 }
 
 // join reads the streams that come, until ctx ends.

@@ -97,6 +97,9 @@ func as[T error](err error) bool {
 	return errors.As(err, &t)
 }
 
+// updateHint is for ends of different ages: no flag settles that.
+const updateHint = "update the older of the two; 'wherry --version' tells how old one is"
+
 var failureRules = []rule{
 	{as[*socket.AddressError], exitUsage, "usage", "write HOST, HOST:PORT or [IPV6]:PORT"},
 	{as[*socket.OptionError], exitUsage, "usage", "'wherry COMMAND --help' tells the flags"},
@@ -108,8 +111,11 @@ var failureRules = []rule{
 	{is(pairing.ErrWrongCode), exitPairing, "wrong-code", "type the code exactly as the other end shows it"},
 	{is(pairing.ErrUnconfirmed), exitPairing, "unconfirmed", "is it the right code, and the right end? Start both again"},
 	{is(pairing.ErrBurnt), exitPairing, "burnt", "start the listening end again for a new code; --keep stays and slows guessers down"},
+	{anyOf(transfer.ErrTransportMismatch, pairing.ErrPeerTransport), exitPairing, "mismatch", "give --udp on both ends, or on neither"},
 	{anyOf(pairing.ErrPeerPlain, pairing.ErrPeerPaired), exitPairing, "mismatch", "give --plain on both ends, or on neither"},
-	{anyOf(pairing.ErrVersion, pairing.ErrSameRole), exitPairing, "mismatch", "one end sends, the other receives, and both need a wherry of about the same age"},
+	{as[*transfer.VersionError], exitPairing, "mismatch", updateHint},
+	{anyOf(pairing.ErrVersion, arq.ErrVersion), exitPairing, "mismatch", updateHint},
+	{is(pairing.ErrSameRole), exitPairing, "mismatch", "one end sends and the other receives"},
 	{is(pairing.ErrProtocol), exitPairing, "protocol", "is the other end wherry? --plain on both ends turns pairing off"},
 	{is(pairing.ErrCode), exitUsage, "usage", "a code looks like 17-cedar-otter"},
 	{anyOf(pairing.ErrTimeout, pairing.ErrTruncated), exitNetwork, "connection-lost", "run the same command again"},
@@ -158,7 +164,7 @@ func classify(err error) failure {
 	if errors.Is(err, context.Canceled) && f.message == context.Canceled.Error() {
 		f.message = "interrupted"
 	}
-	for _, r := range slices.Concat(boxRules, lookupRules, failureRules) {
+	for _, r := range slices.Concat(boxRules, lookupRules, zeroMQRules, failureRules) {
 		if r.match(err) {
 			f.code, f.kind, f.hint = r.code, r.kind, r.hint
 			break

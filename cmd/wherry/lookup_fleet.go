@@ -16,6 +16,7 @@ import (
 	"github.com/wherry-net/wherry/resolve/bulk"
 	"github.com/wherry-net/wherry/resolve/fleet"
 	"github.com/wherry-net/wherry/socket/broker"
+	"github.com/wherry-net/wherry/socket/zmtp"
 )
 
 // passwordVariable has the broker's password, so that it need not stand on the
@@ -26,15 +27,16 @@ const passwordVariable = "WHERRY_VIA_PASSWORD"
 func workerMode() lookupMode {
 	return lookupMode{
 		flag: "worker",
-		flags: []cli.Flag{
+		flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "worker", Usage: "with --via: ask for the names of whoever gives them out, until stopped"},
-			&cli.StringFlag{Name: "via", Usage: "with --file: have workers ask for the list, through the broker `URL`, as amqp://USER@HOST/ (" + passwordVariable + " has the password)"},
-		},
+			&cli.StringFlag{Name: "via", Usage: "with --file: have workers ask for the list, through the broker `URL`, as amqp://USER@HOST/ (" + passwordVariable + " has the password), or without one, as zmq+tcp://*:5555, where --worker gives zmq+tcp://HOST:5555 and the code"},
+			rejoinFlag(),
+		}, codeFlags()...),
 		run: func(c *cli.Context, l *lookup) error {
 			if c.IsSet("file") {
 				return usagef("--worker takes its names from --via, and --file gives names out").hint("run one of them here, and the other on another machine")
 			}
-			u, err := viaFlag(c)
+			via, err := viaFlag(c, l.io, true)
 			if err != nil {
 				return err
 			}
@@ -48,20 +50,62 @@ func workerMode() lookupMode {
 				}
 			}
 			w := fleetWorker{io: l.io, quiet: l.quiet, ask: b.Options}
-			return w.run(c.Context, u)
+			return w.run(c.Context, via)
 		},
 	}
 }
 
-func viaFlag(c *cli.Context) (*broker.URL, error) {
-	if c.String("via") == "" {
-		return nil, usagef("--worker needs --via URL, the broker that names come from")
+// A fleetVia is what --via names: how batches and results get to the other end.
+type fleetVia interface {
+	String() string
+	// worker connects one that holds up to prefetch batches, 0 being the default.
+	worker(ctx context.Context, name string, prefetch int, say func(string, ...any)) (fleetCarrier, error)
+	// coordinator connects, or listens as, the one that gives out a list.
+	coordinator(ctx context.Context, job string, say func(string, ...any)) (fleetCarrier, error)
+}
+
+type fleetCarrier interface {
+	fleet.Carrier
+	// Finish, by a coordinator, says that nobody waits for results any more.
+	Finish(ctx context.Context) error
+}
+
+func viaFlag(c *cli.Context, io stdio, worker bool) (fleetVia, error) {
+	via := c.String("via")
+	if via == "" {
+		return nil, usagef("--worker needs --via URL, where names come from")
 	}
-	u, err := broker.Parse(c.String("via"))
+	if strings.HasPrefix(via, zmtp.Scheme) {
+		return zeroMQFlag(c, io, worker)
+	}
+	u, err := broker.Parse(via)
 	if err != nil {
-		return nil, usagef("--via: %w", err).hint("write amqp://USER@HOST:PORT/VHOST; several hosts of a cluster are separated by commas")
+		return nil, usagef("--via: %w", err).hint("write amqp://USER@HOST:PORT/VHOST; several hosts of a cluster are separated by commas; or zmq+tcp://HOST:PORT")
 	}
-	return u, nil
+	return rabbitVia{u}, nil
+}
+
+// rabbitVia is RabbitMQ.
+type rabbitVia struct{ *broker.URL }
+
+func (v rabbitVia) worker(ctx context.Context, name string, prefetch int, say func(string, ...any)) (fleetCarrier, error) {
+	o := rabbitOptions("wherry worker "+name, brokerAway(say))
+	o.Prefetch = prefetch
+	return fleet.DialRabbit(ctx, v.URL, "", o)
+}
+
+func (v rabbitVia) coordinator(ctx context.Context, job string, say func(string, ...any)) (fleetCarrier, error) {
+	return fleet.DialRabbit(ctx, v.URL, job, rabbitOptions("wherry coordinator", brokerAway(say)))
+}
+
+func brokerAway(say func(string, ...any)) func(error) {
+	return func(err error) {
+		if err != nil {
+			say("%s; trying again", oneLine(err))
+		} else {
+			say("the broker is back")
+		}
+	}
 }
 
 func rabbitOptions(name string, away func(error)) fleet.RabbitOptions {
@@ -79,20 +123,20 @@ type fleetWorker struct {
 }
 
 // run works until ctx ends, which is how it is meant to end: that is no error.
-func (w *fleetWorker) run(ctx context.Context, u *broker.URL) error {
+func (w *fleetWorker) run(ctx context.Context, via fleetVia) error {
 	host, _ := os.Hostname() // without one it is called worker
 	name := fleet.DefaultName(host, os.Getpid())
-	o := rabbitOptions("wherry worker "+name, w.away)
+	prefetch := 0
 	if w.ask.QPS > 0 {
 		// No more than about two seconds' work ahead: what lies here, nobody else does.
-		o.Prefetch = min(max(int(2*w.ask.QPS)/fleetLines, 1), 8)
+		prefetch = min(max(int(2*w.ask.QPS)/fleetLines, 1), 8)
 	}
-	r, err := fleet.DialRabbit(ctx, u, "", o)
+	r, err := via.worker(ctx, name, prefetch, w.say)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	w.say("%s: working for %s", name, u)
+	w.say("%s: working for %s", name, via)
 	var names int64
 	begin := time.Now()
 	err = fleet.Work(ctx, r, fleet.WorkerOptions{Name: name, Ask: w.ask, Trace: &fleet.WorkerTrace{
@@ -100,21 +144,13 @@ func (w *fleetWorker) run(ctx context.Context, u *broker.URL) error {
 		Strange:  func(err error) { w.say("warning: a message is dropped: %s", oneLine(err)) },
 	}})
 	w.say("%s: %s names in %.0f s", name, thousands(names), time.Since(begin).Seconds())
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || errors.Is(err, fleet.ErrFinished) {
 		return nil
 	}
 	if errors.Is(err, bulk.ErrSilent) {
 		return withHint(silentError{err}, "the names go to other workers; is the server's address right, and does a firewall let UDP port 53 through?")
 	}
 	return err
-}
-
-func (w *fleetWorker) away(err error) {
-	if err != nil {
-		w.say("%s; trying again", oneLine(err))
-	} else {
-		w.say("the broker is back")
-	}
 }
 
 func (w *fleetWorker) say(format string, args ...any) {
@@ -127,15 +163,18 @@ func (w *fleetWorker) say(format string, args ...any) {
 const fleetLines = 1000
 
 // runFleetLookup is `lookup --file --via`: it gives the list out and collects.
-func runFleetLookup(ctx context.Context, io stdio, b bulkLookup, u *broker.URL) error {
+func runFleetLookup(ctx context.Context, io stdio, b bulkLookup, via fleetVia) error {
 	f, err := b.open(io)
 	if err != nil {
 		return err
 	}
 	defer f.close()
+	if io.parsed != nil {
+		io.parsed()
+	}
 	job := rand.Text()
 	view := &fleetView{bulkView: newBulkView(io, b.quiet, f.size, b.Options.Resume)}
-	r, err := fleet.DialRabbit(ctx, u, job, rabbitOptions("wherry coordinator", view.away))
+	r, err := via.coordinator(ctx, job, view.say)
 	if err != nil {
 		return err
 	}
@@ -147,11 +186,13 @@ func runFleetLookup(ctx context.Context, io stdio, b bulkLookup, u *broker.URL) 
 	if cerr := f.close(); err == nil {
 		err = cerr
 	}
-	// Even if it was interrupted nobody waits for results any more.
-	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-	defer cancel()
-	if ferr := r.Finish(end); err == nil && ferr != nil {
-		view.say("warning: the broker keeps an empty queue for a day: %s", oneLine(ferr))
+	if err == nil || !zmtpCarrier(r) {
+		// Even if it was interrupted nobody waits for results any more.
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		defer cancel()
+		if ferr := r.Finish(end); err == nil && ferr != nil {
+			view.say("warning: the broker keeps an empty queue for a day: %s", oneLine(ferr))
+		}
 	}
 	return b.explain(err)
 }
@@ -250,14 +291,6 @@ func shortRates(each []workerRate) string {
 		return ""
 	}
 	return fmt.Sprintf(" (%s to %s each)", thousands(int64(each[len(each)-1].rate)), thousands(int64(each[0].rate)))
-}
-
-func (v *fleetView) away(err error) {
-	if err != nil {
-		v.say("%s; trying again", oneLine(err))
-	} else {
-		v.say("the broker is back")
-	}
 }
 
 func (v *fleetView) say(format string, args ...any) {

@@ -175,7 +175,7 @@ func (m *meeting) one(ctx context.Context) (*encounter, error) {
 // redial is again, with the errors that time does not heal marked.
 func (m *meeting) redial(ctx context.Context) (net.Conn, error) {
 	conn, err := m.again(ctx)
-	for _, hopeless := range []error{pairing.ErrWrongCode, pairing.ErrBurnt, pairing.ErrPeerPlain, pairing.ErrVersion, pairing.ErrSameRole} {
+	for _, hopeless := range []error{pairing.ErrWrongCode, pairing.ErrBurnt, pairing.ErrPeerPlain, pairing.ErrPeerTransport, pairing.ErrVersion, pairing.ErrSameRole} {
 		if errors.Is(err, hopeless) {
 			return nil, fmt.Errorf("%w: %w", transfer.ErrGone, err)
 		}
@@ -196,7 +196,7 @@ type waiterListener interface{ NetListener() net.Listener }
 // bind opens the listening socket.
 func (m *meeting) bind(ctx context.Context, address string) (waiter, error) {
 	if m.udp != nil {
-		ln, err := rudp.Listen(ctx, "udp"+familySuffix(m.options.Family), address, *m.udp)
+		ln, err := rudp.Listen(ctx, "udp"+familySuffix(m.options.Family), address, m.tellingVersions(*m.udp))
 		if err != nil {
 			return nil, fmt.Errorf("listen on %s over UDP: %w", address, err)
 		}
@@ -266,8 +266,11 @@ func (m *meeting) open(ctx context.Context) (waiter, error) {
 		cfg.Guard = pairing.NewGuard(pairing.GuardConfig{Keep: true})
 	}
 	cfg.Trace = &pairing.Trace{Refused: func(peer net.Addr, err error) {
-		if !errors.Is(err, pairing.ErrBusy) {
-			m.p.Warn(peer.String(), "did not pair: "+err.Error())
+		switch {
+		case errors.Is(err, pairing.ErrBusy): // there may be thousands
+		case !m.keep && fatal(err): // Accept returns it
+		default:
+			m.p.Warn(peer.String(), "did not pair: "+oneLine(err))
 		}
 	}}
 	pl, err := pairing.NewListener(ln.(waiterListener).NetListener(), m.code, cfg)
@@ -280,6 +283,12 @@ func (m *meeting) open(ctx context.Context) (waiter, error) {
 		fmt.Fprintf(m.std.Err, "code: %s\n", m.code.Reveal())
 	}
 	return &pairedWaiter{pl, closers}, nil
+}
+
+// fatal reports whether one such dialer ends a listener that does not --keep: a
+// mistake of the two people who want to meet, which waiting does not mend.
+func fatal(err error) bool {
+	return errors.Is(err, pairing.ErrPeerPlain) || errors.Is(err, pairing.ErrPeerTransport) || errors.Is(err, pairing.ErrSameRole)
 }
 
 type pairedWaiter struct {
@@ -313,26 +322,34 @@ func (m *meeting) dialPeer(ctx context.Context) (net.Conn, error) {
 		}
 	}
 	m.again = func(ctx context.Context) (net.Conn, error) {
-		conn, err := m.connect(ctx, m.dial, m.udp)
-		if err != nil || m.plain {
-			return conn, err
+		conn, err := m.connect(ctx, m.dial)
+		if err != nil {
+			return nil, err
 		}
 		return m.pair(ctx, conn)
 	}
-	return m.again(ctx)
+	conn, err := m.connect(ctx, m.dial)
+	if err != nil {
+		return nil, m.crossed(ctx, m.dial, err)
+	}
+	return m.pair(ctx, conn)
 }
 
-// connect dials over the transport that was chosen: udp is nil for TCP.
-func (m *meeting) connect(ctx context.Context, address string, udp *rudp.Config) (net.Conn, error) {
-	if udp != nil {
-		return m.paced(dialUDP(ctx, address, m.options, *udp))
+// connect dials over the transport that was chosen.
+func (m *meeting) connect(ctx context.Context, address string) (net.Conn, error) {
+	if m.udp != nil {
+		return m.paced(dialUDP(ctx, address, m.options, *m.udp))
 	}
 	d := socket.Dialer{Options: m.options, Timeout: min(m.timeout, dialTimeout)}
 	return m.paced(d.DialContext(ctx, "tcp", address))
 }
 
-// pair never returns a nil *pairing.Conn inside a net.Conn.
+// pair makes a dialed connection private, unless this end is plain. It never
+// returns a nil *pairing.Conn inside a net.Conn.
 func (m *meeting) pair(ctx context.Context, conn net.Conn) (net.Conn, error) {
+	if m.plain {
+		return conn, nil
+	}
 	paired, err := pairing.Client(ctx, conn, m.code, m.pairingConfig())
 	if err != nil {
 		return nil, err
@@ -375,6 +392,9 @@ func (m *meeting) find(ctx context.Context) (net.Conn, error) {
 			break
 		}
 		conn, err := m.dialOffer(ctx, offer)
+		if errors.Is(err, transfer.ErrTransportMismatch) {
+			return nil, err // it knows, and listens no longer
+		}
 		if err != nil {
 			last = err
 			continue // its other addresses may come yet
@@ -402,20 +422,17 @@ func (m *meeting) find(ctx context.Context) (net.Conn, error) {
 	return nil, fmt.Errorf("offer %d: %w", m.code.Number(), discover.ErrNotFound)
 }
 
-func (m *meeting) transport() string {
-	if m.udp != nil {
-		return "udp"
-	}
-	return "tcp"
-}
-
 func (m *meeting) dialOffer(ctx context.Context, offer discover.Candidate) (net.Conn, error) {
-	if over := m.transport(); offer.Transport != over {
-		return nil, withHint(fmt.Errorf("the offer is over %s, this end was told %s", offer.Transport, over), "give --udp on both ends, or on neither")
-	}
 	var last error
 	for _, addr := range offer.Addrs {
-		conn, err := m.connect(ctx, addr.String(), m.udp)
+		if offer.Transport != m.transport() {
+			if err := m.tellOther(ctx, addr.String()); err != nil {
+				return nil, err
+			}
+			last = m.otherTransport(offer.Transport)
+			continue
+		}
+		conn, err := m.connect(ctx, addr.String())
 		if err == nil {
 			return conn, nil
 		}

@@ -106,6 +106,9 @@ func dialUDP(ctx context.Context, address string, o socket.Options, cfg rudp.Con
 	peer := probe.RemoteAddr().(*net.UDPAddr).AddrPort()
 	probe.Close()
 	conn, err := rudp.Dial(ctx, peer, cfg)
+	if errors.Is(err, arq.ErrVersion) {
+		return nil, fmt.Errorf("connect to %s over UDP: %w: this end speaks %d", peer, arq.ErrVersion, arq.Version)
+	}
 	if err != nil {
 		if kind := socket.Kind(err); kind != nil {
 			err = fmt.Errorf("connect to %s over UDP: %w", peer, kind)

@@ -34,10 +34,13 @@ type Conn struct {
 	ports      int           // ICMP unreachables since anything arrived
 	portsSince time.Duration // and when the first of them came
 	taken      int           // bytes read since the loop was last woken for it
+	corked     int           // calls of Cork that Uncork did not follow yet
+	gathered   int           // bytes written of which the loop was not told
 	ready      chan struct{} // closed when established, or over
 	isReady    bool
 	over       chan struct{} // closed when the engine is done
 	offload    *offload      // nil where there is no segmentation
+	parts      [][]byte      // the loop's, of what it sends
 }
 
 var _ net.Conn = (*Conn)(nil)
@@ -60,6 +63,8 @@ const (
 	// readChunk is how much is read before the loop looks whether the peer
 	// should be granted more.
 	readChunk = 128 << 10
+	// corkMost is how much Cork holds back: a train.
+	corkMost = 64 << 10
 )
 
 // Read reads what has arrived. It returns [io.EOF] at the end of the stream.
@@ -121,7 +126,8 @@ func (c *Conn) Write(b []byte) (n int, err error) {
 		k, err := c.eng.Write(b)
 		n += k
 		b = b[k:]
-		if k > 0 {
+		if c.gathered += k; c.gathered > 0 && (c.corked == 0 || len(b) > 0 || c.gathered >= corkMost) {
+			c.gathered = 0
 			c.wake()
 		}
 		if err != nil {
@@ -132,6 +138,26 @@ func (c *Conn) Write(b []byte) (n int, err error) {
 		}
 		c.want = min(c.want, len(b))
 		c.writers.Wait()
+	}
+}
+
+// Cork makes small writes wait for each other, until Uncork: what is written
+// meanwhile may leave at once, or when there are some 64 KiB of it, or with
+// Uncork. It is for those who write in pieces what belongs together, as crypto/tls
+// does. Calls may nest.
+func (c *Conn) Cork() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.corked++
+}
+
+// Uncork sends what Cork held back.
+func (c *Conn) Uncork() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.corked = max(c.corked-1, 0); c.corked == 0 && c.gathered > 0 {
+		c.gathered = 0
+		c.wake()
 	}
 }
 
@@ -158,7 +184,15 @@ func (c *Conn) CloseWrite() error {
 // [net.ErrClosed].
 //
 // The error is that of a connection that broke with bytes undelivered.
-func (c *Conn) Close() error {
+func (c *Conn) Close() error { return c.shut((*arq.Conn).Close) }
+
+// Conclude is Close for an end that knows from the application that its peer has
+// all that matters, as the last word of a conversation tells. It does not wait:
+// what is left to be delivered, if it is little, goes with the end of the
+// connection, in several copies.
+func (c *Conn) Conclude() error { return c.shut((*arq.Conn).Conclude) }
+
+func (c *Conn) shut(end func(*arq.Conn)) error {
 	c.mu.Lock()
 	if c.closed {
 		defer c.mu.Unlock()
@@ -166,7 +200,7 @@ func (c *Conn) Close() error {
 	}
 	c.closed = true
 	broken := c.failed != nil || c.eng.State() >= arq.StateClosing
-	c.eng.Close()
+	end(c.eng)
 	c.readers.Broadcast()
 	c.writers.Broadcast()
 	c.datagrams.Broadcast()

@@ -95,6 +95,44 @@ func TestTransfer(t *testing.T) {
 	}
 }
 
+// TestCork: what is held back leaves with Uncork, with Close, and when it is more
+// than any buffer holds.
+func TestCork(t *testing.T) {
+	c, s := pair(t, Config{}, Config{})
+	c.Cork()
+	c.Cork()
+	c.Uncork()
+	want := make([]byte, 32<<20)
+	rand.Read(want)
+	sent := make(chan error, 1)
+	go func() {
+		for b := want; len(b) > 0; b = b[min(len(b), 20000):] {
+			if _, err := c.Write(b[:min(len(b), 20000)]); err != nil {
+				sent <- err
+				return
+			}
+		}
+		c.Uncork()
+		sent <- nil
+	}()
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(s, got); err != nil || !bytes.Equal(got, want) {
+		t.Fatalf("what was read differs (%v)", err)
+	}
+	if err := <-sent; err != nil {
+		t.Fatal(err)
+	}
+	c.Uncork() // once too often
+	c.Cork()
+	if _, err := c.Write([]byte("bye")); err != nil {
+		t.Fatal(err)
+	}
+	c.CloseWrite()
+	if got, err := io.ReadAll(s); err != nil || string(got) != "bye" {
+		t.Fatalf("%q, %v", got, err)
+	}
+}
+
 // What a user pays for in CPU: everything from the writer's buffer to the
 // reader's, over loopback (64 KiB datagrams) and with Ethernet's datagrams.
 func BenchmarkThroughput(b *testing.B) {

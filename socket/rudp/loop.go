@@ -2,6 +2,7 @@ package rudp
 
 import (
 	"sync"
+	"time"
 
 	"github.com/wherry-net/wherry/socket/datagram"
 	"github.com/wherry-net/wherry/socket/rudp/arq"
@@ -37,6 +38,7 @@ func (c *Conn) loop() {
 func (c *Conn) flush() bool {
 	slab := slabs.Get().(*[datagram.MaxMessage]byte)
 	defer slabs.Put(slab)
+	defer clear(c.parts[:cap(c.parts)]) // they point into the slab
 	k := c.ep.clock
 	for {
 		c.mu.Lock()
@@ -48,7 +50,7 @@ func (c *Conn) flush() bool {
 			}
 		}
 		c.eng.HandleTimeout(now)
-		t := c.eng.PollTransmit(now, slab[:])
+		t, parts := c.poll(now, slab[:])
 		if t.N == 0 {
 			next := c.eng.NextTimeout()
 			done := c.eng.Done() || c.failed != nil
@@ -66,10 +68,27 @@ func (c *Conn) flush() bool {
 		m := datagram.Message{Buf: slab[:t.N], Segment: t.SegmentSize, Addr: t.To, Local: c.localAddr, ECN: datagram.ECN(t.ECN)}
 		c.offload.sending(&m)
 		c.mu.Unlock()
-		if err := c.ep.write(&m); err != nil {
+		var err error
+		if parts != nil {
+			err = c.ep.sock.WriteParts(&m, parts)
+		} else {
+			err = c.ep.write(&m)
+		}
+		if err != nil {
 			c.writeFailed(err)
 		}
 	}
+}
+
+// poll asks the engine what to send: in the slab, or in parts where the socket
+// can send from several places. Only the loop calls it.
+func (c *Conn) poll(now time.Duration, slab []byte) (t arq.Transmit, parts [][]byte) {
+	// A comparison wants to see the packets' numbers.
+	if c.offload == nil || c.offload.cmp.Comparing() || !c.ep.sock.Gathering(c.eng.RemoteAddr()) {
+		return c.eng.PollTransmit(now, slab), nil
+	}
+	t, c.parts = c.eng.PollGather(now, slab, c.parts)
+	return t, c.parts
 }
 
 // received ends a series of calls of HandleDatagram: it releases the lock.

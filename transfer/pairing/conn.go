@@ -3,6 +3,7 @@ package pairing
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -112,20 +113,36 @@ type rawConn struct {
 
 	// Reading: only crypto/tls reads, one call at a time.
 	sniffed bool
-	plain   bool   // the peer turned out to be plain
-	rbuf    []byte // batch bytes, or nil before grow
-	unread  []byte // what rbuf (or the sniffer) holds for the next Read
+	foreign error          // the peer turned out to be plain, or to want another transport
+	rbuf    []byte         // batch bytes, or nil before grow
+	answer  preface.Reason // to a foreign peer that dialed
+	unread  []byte         // what rbuf (or the sniffer) holds for the next Read
 
 	// Writing: crypto/tls writes one record at a time, but hold and release come
 	// from outside its lock.
 	mu      sync.Mutex
 	held    bool
 	wbuf    []byte
-	flushed error // the first failed write, which all later ones repeat
+	corker  corker // gathers in place of wbuf, or nil
+	flushed error  // the first failed write, which all later ones repeat
+}
+
+// A corker is a connection whose reads and writes are no system calls, as those
+// of package rudp are: buffers before it would only cost copies. Between Cork and
+// Uncork it gathers small writes by itself.
+type corker interface {
+	Cork()
+	Uncork()
 }
 
 // grow turns batching on. It must not be called while a Read is under way.
 func (c *rawConn) grow() {
+	if k, ok := c.Conn.(corker); ok {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.corker = k
+		return
+	}
 	c.rbuf = make([]byte, batch)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -168,10 +185,26 @@ func (c *rawConn) sniff() error {
 	}
 	c.unread = conn.Unread()
 	if kind == preface.Plain {
-		c.plain = true
-		return ErrPeerPlain
+		c.foreign = c.foreigner()
+		return c.foreign
 	}
 	return nil
+}
+
+// foreigner reads what a peer that spoke in plain wants.
+func (c *rawConn) foreigner() error {
+	c.answer = preface.WantCode
+	b := append([]byte(preface.Magic), 0, 0)
+	if _, err := io.ReadFull(c.Conn, b[len(preface.Magic):]); err != nil {
+		return ErrPeerPlain
+	}
+	if reason, ok := preface.ParseRefusal(b); ok {
+		if theirs, ours, ok := reason.Transports(); ok {
+			c.answer = reason.Answer()
+			return fmt.Errorf("%w: the peer goes over %s, this end over %s", ErrPeerTransport, theirs, ours)
+		}
+	}
+	return ErrPeerPlain
 }
 
 // notEOF replaces io.EOF, which crypto/tls would pass on as a proper end if it
@@ -212,14 +245,20 @@ func (c *rawConn) Write(b []byte) (int, error) {
 
 func (c *rawConn) hold() {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.held = true
-	c.mu.Unlock()
+	if c.corker != nil {
+		c.corker.Cork()
+	}
 }
 
 func (c *rawConn) release() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.held = false
+	if c.corker != nil {
+		c.corker.Uncork()
+	}
 	return c.flush()
 }
 

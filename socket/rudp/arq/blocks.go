@@ -19,6 +19,10 @@ type blocks struct {
 	first uint64
 	spare []*block
 	peak  int // blocks in use since the buffer was empty
+	// lent is set while somebody outside has slices of the buffer: what is let
+	// go of meanwhile waits in limbo, with its bytes as they are.
+	lent  bool
+	limbo []*block
 }
 
 // at returns block i, which must not have been released.
@@ -52,8 +56,8 @@ func (r *blocks) release(off uint64) {
 		return
 	}
 	for ; r.first < i && r.head < len(r.held); r.first++ {
-		if p := r.held[r.head]; p != nil && len(r.spare) < maxSpare {
-			r.spare = append(r.spare, p)
+		if p := r.held[r.head]; p != nil {
+			r.keep(p)
 		}
 		r.held[r.head] = nil
 		r.head++
@@ -69,6 +73,26 @@ func (r *blocks) release(off uint64) {
 		}
 		r.peak = 0
 	}
+}
+
+// keep takes a block back for reuse.
+func (r *blocks) keep(p *block) {
+	switch {
+	case r.lent:
+		r.limbo = append(r.limbo, p)
+	case len(r.spare) < maxSpare:
+		r.spare = append(r.spare, p)
+	}
+}
+
+// unlend ends what lent began.
+func (r *blocks) unlend() {
+	r.lent = false
+	for i, p := range r.limbo {
+		r.keep(p)
+		r.limbo[i] = nil
+	}
+	r.limbo = r.limbo[:0]
 }
 
 // slice returns the bytes from lo on, as far as they lie in one piece.

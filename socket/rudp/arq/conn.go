@@ -86,9 +86,11 @@ type Conn struct {
 	flow      flowControl
 	readGone  bool // the application will not read any more
 	closeSent bool // Close was called
+	concluded bool // Conclude was called
 
 	path path
 	end  closing
+	last int // copies of a concluding packet that are to be sent
 
 	lastRecv  time.Duration // anything intact
 	lastSent  time.Duration // anything eliciting
@@ -96,9 +98,10 @@ type Conn struct {
 	needPing  bool
 	idleLimit time.Duration
 
-	stats Stats
-	spans []span        // scratch for ACKs
-	newly []PacketRange // scratch for tracing ACKs
+	stats  Stats
+	gather gathering     // of PollGather
+	spans  []span        // scratch for ACKs
+	newly  []PacketRange // scratch for tracing ACKs
 
 	elicitSent uint64 // packets sent that wanted an answer
 }
@@ -256,6 +259,16 @@ func (c *Conn) Close() {
 	c.maybeFinish(c.now)
 }
 
+// Conclude is Close for an end that knows from the application that its peer has
+// all that matters: what is left to be delivered, if it is little, is sent together
+// with the end of the connection, in as many copies as make it likely to arrive,
+// and nobody waits for an answer. The peer ends in good order by any of them;
+// should all be lost, it learns as from a peer that is gone.
+func (c *Conn) Conclude() {
+	c.concluded = true
+	c.Close()
+}
+
 func (c *Conn) dropUnread() {
 	if n := c.recv.readable(); n > 0 {
 		c.consume(n)
@@ -283,7 +296,7 @@ func (c *Conn) NextTimeout() time.Duration {
 	case StateClosing:
 		return min(c.end.next, c.end.deadline)
 	}
-	t := min(c.loss.timer, c.idleDeadline(), c.keepAliveAt(), c.path.timer(), c.pmtu.timer)
+	t := min(c.confirmAt(), c.loss.timer, c.idleDeadline(), c.keepAliveAt(), c.path.timer(), c.pmtu.timer)
 	if c.acks.pending > 0 {
 		if c.acks.now {
 			return c.now
@@ -317,6 +330,14 @@ func (c *Conn) HandleTimeout(now time.Duration) {
 			c.setState(StateDone)
 		}
 		return
+	}
+	if c.hs.open && now >= c.hs.deadline {
+		c.finish(c.hs.timeoutErr())
+		return
+	}
+	if c.hs.open && now >= c.hs.next {
+		c.hs.next = now + c.hs.wait
+		c.needPing = true
 	}
 	if now >= c.idleDeadline() {
 		c.finish(ErrIdleTimeout)
