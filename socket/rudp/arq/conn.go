@@ -443,6 +443,7 @@ func (c *Conn) Stats() Stats {
 	s := c.stats
 	s.StreamSent = c.send.una
 	s.StreamReceived = c.recv.nxt
+	s.StreamWaiting = c.send.end - c.send.nxt
 	s.RTTLatest, s.RTTMin, s.RTTSmoothed, s.RTTVar = c.rtt.latest, c.rtt.min, c.rtt.smoothed, c.rtt.variance
 	s.RTTMedian, s.RTTP99 = c.rtt.hist.quantile(.5), c.rtt.hist.quantile(.99)
 	s.RTTSamples = c.rtt.samples
