@@ -1,4 +1,4 @@
-.PHONY: build test race lint lint-selftest fuzz bench bench-udp fairness wan microbench cross scenarios ci
+.PHONY: build test race lint lint-selftest fuzz bench bench-udp bench-fleet memory fairness wan microbench cross scenarios ci
 
 build:
 	go build -o bin/ ./cmd/wherry
@@ -29,6 +29,16 @@ bench:
 # QUICPEER names a copier over quic-go to compare with.
 bench-udp:
 	bench/veth $(RUNS)
+
+# make bench-fleet: 300,000 names over RabbitMQ, one worker, two, and two of which one
+# is killed; QPS=0 does not limit them.
+bench-fleet:
+	bench/fleet
+
+# make memory: the peak memory of both ends for a big file, many files and a sparse
+# one, plain and encrypted, over TCP and UDP; WHAT=big for one of them.
+memory:
+	bench/memory $(WHAT)
 
 # The tables of socket/rudp/arq's documentation: goodput over loss and round trip,
 # shares beside CUBIC and among ourselves. SEEDS=10 for narrower ones.

@@ -24,6 +24,8 @@ var (
 	ErrExists = errors.New("another file of that name is there")
 	// ErrPlainMismatch: one end is paired and encrypted, the other plain.
 	ErrPlainMismatch = errors.New("one end is plain and the other expects a code")
+	// ErrTransportMismatch: one end goes over TCP, the other over reliable UDP.
+	ErrTransportMismatch = errors.New("one end goes over TCP and the other over UDP")
 )
 
 // A ProtocolError says that the peer sent what the protocol does not allow.
@@ -85,6 +87,11 @@ type LinkError struct{ Reason string }
 
 func (e *LinkError) Error() string { return e.Reason }
 
+// A VersionError says that the ends have no version of the protocol in common.
+type VersionError struct{ What string }
+
+func (e *VersionError) Error() string { return "no common protocol version: " + e.What }
+
 // A RemoteError is a failure of the other end, in its words (cleaned).
 type RemoteError struct{ Message string }
 
@@ -99,7 +106,7 @@ const (
 	wireEntry       = 5 // text: which entry and why
 	wireVerify      = 6 // text: the path
 	wireInterrupted = 7
-	wireVersion     = 8 // text: what this end speaks
+	wireVersion     = 8 // text: what both ends speak
 	wireIncomplete  = 9 // text: what did not arrive
 )
 
@@ -114,6 +121,7 @@ func encodeError(err error) []byte {
 		verify *VerifyError
 		part   *IncompleteError
 		refuse *RefusedError
+		age    *VersionError
 	)
 	switch {
 	case errors.Is(err, ErrInterrupted):
@@ -127,6 +135,8 @@ func encodeError(err error) []byte {
 		code, text = wireVerify, verify.Path
 	case errors.As(err, &part):
 		code, text = wireIncomplete, part.First
+	case errors.As(err, &age):
+		code, text = wireVersion, age.What
 	case errors.As(err, &refuse):
 		code, text = wireRefused, refuse.Reason
 	case errors.As(err, &proto):
@@ -157,7 +167,7 @@ func decodeError(p []byte) error {
 	case wireProtocol:
 		return &RemoteError{Message: "it says that this end broke the protocol: " + text}
 	case wireVersion:
-		return &RemoteError{Message: "it speaks another version of the protocol: " + text}
+		return &VersionError{What: "the peer says: " + text}
 	default:
 		return &RemoteError{Message: text}
 	}

@@ -30,7 +30,7 @@ type feeder struct {
 
 	mu     sync.Mutex
 	wake   *sync.Cond
-	queue  []job
+	queue  jobQueue
 	have   map[int]map[int64]treehash.CV // groups that the receiver has, by entry, until its job is queued
 	big    *bigFile                      // the large file whose groups are being handed out
 	spawn  func()                        // starts another producer; nil before run
@@ -81,7 +81,7 @@ func (f *feeder) push(j job) {
 	f.mu.Lock()
 	j.have = f.have[j.entry]
 	delete(f.have, j.entry)
-	f.queue = append(f.queue, j)
+	f.queue.push(j)
 	f.mu.Unlock()
 	f.wake.Signal()
 }
@@ -138,6 +138,7 @@ func (f *feeder) run(ctx context.Context, n int) error {
 // grow adds a producer, so that another connection has one that writes to it
 // while others read.
 func (f *feeder) grow() {
+	f.largestFirst()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
@@ -147,6 +148,9 @@ func (f *feeder) grow() {
 		f.spawn()
 	}
 }
+
+// largestFirst begins with the largest files from now on.
+func (f *feeder) largestFirst() { f.mu.Lock(); f.queue.largestFirst(); f.mu.Unlock() }
 
 // A task is what a producer does next: a group of a large file, or a first small
 // file of a buffer.
@@ -175,16 +179,11 @@ func (f *feeder) next(only bool) (task, bool) {
 			}
 			return task{group: b, index: i, hole: hole}, true
 		}
-		if len(f.queue) > 0 && f.big == nil {
-			j := f.queue[0]
+		if j, some := f.queue.first(); some && f.big == nil {
 			if small := j.e.Size >= 0 && j.e.Size <= smallFile; only && !small {
 				return task{}, false
 			}
-			f.queue = f.queue[1:]
-			if len(f.queue) == 0 {
-				f.queue = nil
-			}
-			return task{job: j}, true
+			return task{job: f.queue.pop()}, true
 		}
 		if f.closed || only {
 			return task{}, false

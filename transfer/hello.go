@@ -106,11 +106,18 @@ func (h hello) suits(theirs hello) error {
 	return nil
 }
 
+func (h hello) versions() string {
+	if h.Min == h.Max {
+		return fmt.Sprint(h.Min)
+	}
+	return fmt.Sprintf("%d to %d", h.Min, h.Max)
+}
+
 // agree is the version that both ends speak.
 func agree(ours, theirs hello) (uint64, error) {
 	v := min(ours.Max, theirs.Max)
 	if v < ours.Min || v < theirs.Min {
-		return 0, &RemoteError{Message: fmt.Sprintf("it speaks protocol versions %d to %d, this end %d to %d; update the older one", theirs.Min, theirs.Max, ours.Min, ours.Max)}
+		return 0, &VersionError{What: fmt.Sprintf("the peer speaks %s, this end %s", theirs.versions(), ours.versions())}
 	}
 	return v, nil
 }

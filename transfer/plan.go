@@ -129,17 +129,14 @@ func (r *receiver) planEntries(ctx context.Context) error {
 		if err := out.flush(); err != nil {
 			return err
 		}
+		r.open()
 		if complete && next == upTo && outstanding+r.prepare.n == 0 && !ended {
 			ended = true
 			r.mu.Lock()
 			if r.trace.Accepted != nil {
 				r.trace.Accepted(r.asked)
 			}
-			worth := r.asked.Bytes >= streamsFrom
 			r.mu.Unlock()
-			if worth && r.dial != nil {
-				r.dial()
-			}
 			r.agreed.Store(true)
 			if err := r.link.frame(frameDecisionsEnd, nil); err != nil {
 				return err

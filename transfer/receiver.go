@@ -53,6 +53,9 @@ type ReceiveOptions struct {
 	// end that dialed sets it. Without Redial and Sessions a lost connection ends
 	// the transfer.
 	Redial func(ctx context.Context) (net.Conn, error)
+	// DialStream makes another connection to the same sender beside first, which
+	// is open; Redial if it is nil.
+	DialStream func(ctx context.Context, first net.Conn) (net.Conn, error)
 	// Sessions is where an end that listens is given further connections:
 	// through Join, or by a call of Receive with the same Sessions, which then
 	// returns ErrContinued.
@@ -103,6 +106,7 @@ func Receive(ctx context.Context, conn net.Conn, o ReceiveOptions) (Result, erro
 		o.Redial, o.Sessions, ours.Streams = nil, nil, 1
 	}
 	a := newAttempts(ours, o.Timeout, o.Redial, o.Sessions)
+	a.dialStream = o.DialStream
 	now, err := a.open(ctx, conn)
 	if err != nil {
 		return Result{}, err
@@ -190,7 +194,7 @@ type receiver struct {
 	fleet    fleet         // connections besides link
 	most     int           // how many there may be
 	finished chan struct{} // one for each that was read to its end
-	dial     func()        // opens them; nil if this end does not
+	dial     func()        // opens them, once; nil if this end does not
 
 	lossy *datagramReceiver // nil: content comes on the stream
 
@@ -270,8 +274,9 @@ func (r *receiver) run(ctx context.Context, first opened) error {
 	streaming, endStreams := context.WithCancel(ctx)
 	defer endStreams()
 	if dial > 0 {
-		r.dial = func() { wg.Go(func() { r.attempts.dialStreams(streaming, first, dial) }) }
+		r.dial = sync.OnceFunc(func() { wg.Go(func() { r.attempts.dialStreams(streaming, first, dial) }) })
 	}
+	r.fleet.tell = func(conn net.Conn) func() { return r.trace.stream(&r.mu, conn) }
 	wg.Go(func() { r.join(streaming, cancel) })
 	for range workers {
 		task(&landers, func() error { return r.take(ctx, in) })

@@ -22,7 +22,9 @@ func (s *sender) receive() error {
 		}
 		switch {
 		case t == frameDecisions && !decided:
-			err = decodeDecisions(p, s.decide)
+			if err = decodeDecisions(p, s.decide); err == nil {
+				s.open()
+			}
 		case t == frameDecisionsEnd && !decided && n == 0:
 			decided = true
 			s.mu.Lock()
@@ -31,11 +33,7 @@ func (s *sender) receive() error {
 			if s.trace.Accepted != nil {
 				s.trace.Accepted(s.asked)
 			}
-			worth := s.asked.Bytes >= streamsFrom
 			s.mu.Unlock()
-			if worth && s.dial != nil {
-				s.dial()
-			}
 			s.feeder.close()
 		case t == frameReceipts:
 			err = decodeReceipts(p, s.receipt)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -96,6 +97,9 @@ func as[T error](err error) bool {
 	return errors.As(err, &t)
 }
 
+// updateHint is for ends of different ages: no flag settles that.
+const updateHint = "update the older of the two; 'wherry --version' tells how old one is"
+
 var failureRules = []rule{
 	{as[*socket.AddressError], exitUsage, "usage", "write HOST, HOST:PORT or [IPV6]:PORT"},
 	{as[*socket.OptionError], exitUsage, "usage", "'wherry COMMAND --help' tells the flags"},
@@ -107,8 +111,11 @@ var failureRules = []rule{
 	{is(pairing.ErrWrongCode), exitPairing, "wrong-code", "type the code exactly as the other end shows it"},
 	{is(pairing.ErrUnconfirmed), exitPairing, "unconfirmed", "is it the right code, and the right end? Start both again"},
 	{is(pairing.ErrBurnt), exitPairing, "burnt", "start the listening end again for a new code; --keep stays and slows guessers down"},
+	{anyOf(transfer.ErrTransportMismatch, pairing.ErrPeerTransport), exitPairing, "mismatch", "give --udp on both ends, or on neither"},
 	{anyOf(pairing.ErrPeerPlain, pairing.ErrPeerPaired), exitPairing, "mismatch", "give --plain on both ends, or on neither"},
-	{anyOf(pairing.ErrVersion, pairing.ErrSameRole), exitPairing, "mismatch", "one end sends, the other receives, and both need a wherry of about the same age"},
+	{as[*transfer.VersionError], exitPairing, "mismatch", updateHint},
+	{anyOf(pairing.ErrVersion, arq.ErrVersion), exitPairing, "mismatch", updateHint},
+	{is(pairing.ErrSameRole), exitPairing, "mismatch", "one end sends and the other receives"},
 	{is(pairing.ErrProtocol), exitPairing, "protocol", "is the other end wherry? --plain on both ends turns pairing off"},
 	{is(pairing.ErrCode), exitUsage, "usage", "a code looks like 17-cedar-otter"},
 	{anyOf(pairing.ErrTimeout, pairing.ErrTruncated), exitNetwork, "connection-lost", "run the same command again"},
@@ -117,6 +124,9 @@ var failureRules = []rule{
 	{is(discover.ErrNotFound), exitNetwork, "not-found", "is the sender still waiting, on the same network? --from names it if the network carries no multicast"},
 	{as[*arq.ARQError], exitFailure, "mismatch", "give the same --arq on both ends; an end that listens without --arq follows the other, except to --arq none"},
 	{is(broker.ErrAuth), exitPairing, "credentials", "the user stands in --via amqp://USER@HOST/VHOST, the password in " + passwordVariable},
+	{is(broker.ErrNone), exitNetwork, "no-broker", "does a broker run at the address in --via, and can it be reached from here?"},
+	{as[*tls.CertificateVerificationError], exitVerify, "certificate", "the certificate must be for the name in --via; SSL_CERT_FILE names a file of other authorities"},
+	{is(broker.ErrFull), exitNetwork, "broker-full", "make room on the broker, and run the same command again"},
 	{is(transfer.ErrPlainMismatch), exitPairing, "mismatch", "give --plain on both ends, or on neither"},
 	{as[*transfer.VerifyError], exitVerify, "verify", "a file changed while it was sent, or the path damages data; send it again"},
 	{as[*transfer.MissingError], exitVerify, "missing", "--arq none sends once: any other --arq brings what is missing; --allow-missing is content without"},
@@ -154,7 +164,7 @@ func classify(err error) failure {
 	if errors.Is(err, context.Canceled) && f.message == context.Canceled.Error() {
 		f.message = "interrupted"
 	}
-	for _, r := range slices.Concat(boxRules, lookupRules, failureRules) {
+	for _, r := range slices.Concat(boxRules, lookupRules, zeroMQRules, failureRules) {
 		if r.match(err) {
 			f.code, f.kind, f.hint = r.code, r.kind, r.hint
 			break

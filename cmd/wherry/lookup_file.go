@@ -30,7 +30,7 @@ func bulkMode() lookupMode {
 		},
 		run: func(c *cli.Context, l *lookup) error {
 			if c.IsSet("via") {
-				u, err := viaFlag(c)
+				via, err := viaFlag(c, l.io, false)
 				if err != nil {
 					return err
 				}
@@ -41,7 +41,7 @@ func bulkMode() lookupMode {
 				if err != nil {
 					return err
 				}
-				return runFleetLookup(c.Context, l.io, b, u)
+				return runFleetLookup(c.Context, l.io, b, via)
 			}
 			b, err := l.bulk(c)
 			if err != nil {

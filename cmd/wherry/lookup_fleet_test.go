@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wherry-net/wherry/resolve/fleet"
 	"github.com/wherry-net/wherry/socket/broker/brokertest"
 )
 
@@ -105,5 +106,43 @@ func TestFleetFlags(t *testing.T) {
 		if w := startWherry(t, noInput(), append([]string{"lookup"}, args...)...); w.wait() != exitUsage {
 			t.Errorf("%q: %v", args, w)
 		}
+	}
+}
+
+// What a coordinator says: the rate of late, by worker, and the time left.
+func TestFleetView(t *testing.T) {
+	var b bytes.Buffer
+	v := &fleetView{bulkView: newBulkView(stdio{Err: &b}, false, 1000_000, nil)}
+	at := func(seconds int, names ...int64) {
+		s := fleet.Stats{Elapsed: time.Duration(seconds) * time.Second}
+		for i, n := range names {
+			s.Names += n
+			s.Workers = append(s.Workers, fleet.WorkerStats{Name: fmt.Sprintf("w%d", i), Names: n})
+		}
+		s.InputBytes, s.Given = 10*(s.Names+100), 100
+		v.progress(s)
+	}
+	at(1)
+	at(5)
+	at(6, 10)
+	at(10, 10_000, 5_000)
+	at(15, 20_000, 10_000)
+	for i := 20; i <= 45; i += 5 { // the second worker has died
+		at(i, int64(i-5)*2_000, 10_000)
+	}
+	want := `0 names; no worker answers
+15,000 names, 3,000/s by 2 workers, 15%, 28s left: w0 2,000/s, w1 1,000/s
+30,000 names, 3,000/s by 2 workers, 30%, 23s left: w0 2,000/s, w1 1,000/s
+`
+	if !strings.HasPrefix(b.String(), want) || !strings.Contains(b.String(), "90,000 names, 2,000/s by 1 worker, 90%, 5s left: w0 2,000/s\n") {
+		t.Error(b.String())
+	}
+	var many []workerRate
+	before, now := fleet.Stats{}, fleet.Stats{Elapsed: time.Second}
+	for i := range int64(20) {
+		now.Workers = append(now.Workers, fleet.WorkerStats{Name: fmt.Sprintf("w%d", i), Names: i})
+	}
+	if _, many = fleetRates(before, now); len(many) != 19 || many[0].rate != 19 || shortRates(many) != " (1 to 19 each)" {
+		t.Error(many)
 	}
 }

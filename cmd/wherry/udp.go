@@ -106,6 +106,9 @@ func dialUDP(ctx context.Context, address string, o socket.Options, cfg rudp.Con
 	peer := probe.RemoteAddr().(*net.UDPAddr).AddrPort()
 	probe.Close()
 	conn, err := rudp.Dial(ctx, peer, cfg)
+	if errors.Is(err, arq.ErrVersion) {
+		return nil, fmt.Errorf("connect to %s over UDP: %w: this end speaks %d", peer, arq.ErrVersion, arq.Version)
+	}
 	if err != nil {
 		if kind := socket.Kind(err); kind != nil {
 			err = fmt.Errorf("connect to %s over UDP: %w", peer, kind)
@@ -180,6 +183,11 @@ func udpLimiter(s arq.Stats) string {
 	var total, most time.Duration
 	which := arq.LimitApp
 	for i, d := range s.Limited {
+		if arq.Limiter(i) == arq.LimitApp && s.StreamWaiting > 0 {
+			// Before a small file is on its way all of it is written: a source
+			// that is ahead is not what all waits for.
+			continue
+		}
 		total += d
 		if d > most {
 			most, which = d, arq.Limiter(i)

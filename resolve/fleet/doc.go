@@ -4,7 +4,8 @@
 // [Carrier]; each worker ([Work]) takes batches from its own carrier, asks for the
 // names at its own pace with package bulk, and gives a result for each batch.
 // Between them stands whatever carries messages at least once: RabbitMQ
-// ([DialRabbit]), or memory in tests.
+// ([DialRabbit]), ZeroMQ without a broker ([ListenZeroMQ], [DialZeroMQ]), or memory in
+// tests.
 //
 // # What holds
 //
@@ -40,4 +41,27 @@
 //
 // Neither is longer than [MaxMessage]. A worker trusts nobody beyond that: a batch
 // that is malformed is dropped and counted.
+//
+// # Without a broker
+//
+// The coordinator binds a ROUTER of ZeroMQ, and each worker connects a DEALER: the
+// load-balancing pattern of ZeroMQ's guide with credit-based flow control. PUSH and
+// PULL would not do: PUSH deals out in turn until its queues are full, to the slow as to
+// the fast, and cannot take back what it has queued for a worker that dies.
+//
+// A worker says hello as package psk has it (words: the code's, joined by dashes;
+// purpose: "lookup fleet"), since the broker who would ask for a password is missing:
+// strangers get no names, and their results are not believed. All else is sealed by
+// that session, one frame a message, numbers big-endian:
+//
+//	worker       'C', n (4 bytes)              n batches more may be given
+//	coordinator  'N', id (8 bytes), batch      a batch, which takes one of them
+//	worker       'R', result                   a result
+//	worker       'D', id                       that batch is answered
+//	worker       'B', id                       that batch is not going to be
+//	coordinator  'E'                           the list is done
+//
+// What a worker holds when its connection breaks, or when it has been silent for 20 s,
+// goes to others. A worker keeps its batches when the coordinator is away and
+// connects again; a coordinator that was started again knows nothing of them.
 package fleet

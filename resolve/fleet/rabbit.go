@@ -11,6 +11,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/wherry-net/wherry/socket/broker"
+	"github.com/wherry-net/wherry/socket/safetext"
 )
 
 // The queues that this package makes on a broker. Both outlive a restart of it.
@@ -30,9 +31,11 @@ type RabbitOptions struct {
 	broker.Options
 	// Prefetch is how many deliveries may be unacknowledged; 0 is 8.
 	Prefetch int
-	// Timeout is how long a broker may be away before that is an error; 0 is 30 s.
+	// Timeout is how long a broker may be away, or take no message, before that is an
+	// error; 0 is 30 s.
 	Timeout time.Duration
-	// Away is called when the connection is lost, with nil when it is back.
+	// Away is called when the connection is lost, and when the broker takes no
+	// messages because it is full, with nil when that is over.
 	Away func(err error)
 }
 
@@ -55,6 +58,7 @@ type session struct {
 	pub        *amqp.Channel
 	deliveries <-chan amqp.Delivery
 	gone       chan struct{} // closed with the connection or a channel
+	full       error         // set before gone is closed: that was because the broker stayed full
 
 	mu      sync.Mutex         // one message at a time is published
 	returns <-chan amqp.Return // messages for which there was no queue
@@ -92,7 +96,7 @@ func (r *Rabbit) connect(ctx context.Context) (_ *session, err error) {
 	}
 	defer func() {
 		if err != nil {
-			conn.Close()
+			broker.Close(conn)
 			err = fmt.Errorf("set up queues on the broker %s: %w", r.url, err)
 		}
 	}()
@@ -125,16 +129,49 @@ func (r *Rabbit) connect(ctx context.Context) (_ *session, err error) {
 	}
 	s.returns = s.pub.NotifyReturn(make(chan amqp.Return, 16))
 	closed := []chan *amqp.Error{conn.NotifyClose(make(chan *amqp.Error, 1)), s.pub.NotifyClose(make(chan *amqp.Error, 1)), in.NotifyClose(make(chan *amqp.Error, 1))}
+	blocks := conn.NotifyBlocked(make(chan amqp.Blocking, 16))
 	go func() {
-		select {
-		case <-closed[0]:
-		case <-closed[1]:
-		case <-closed[2]:
-		}
+		s.full = r.watch(closed, blocks)
 		close(s.gone)
-		conn.Close() // a channel that has failed is not mended alone
+		broker.Close(conn) // a channel that has failed is not mended alone
 	}()
 	return s, nil
+}
+
+// watch returns when a connection is of no use any more: with nil when it or a
+// channel of it is closed, with an error when the broker has been full for too long.
+func (r *Rabbit) watch(closed []chan *amqp.Error, blocks <-chan amqp.Blocking) error {
+	var why error
+	var patience <-chan time.Time
+	for {
+		select {
+		case <-closed[0]:
+			return nil
+		case <-closed[1]:
+			return nil
+		case <-closed[2]:
+			return nil
+		case <-patience:
+			return why
+		case b, ok := <-blocks:
+			switch {
+			case !ok:
+				blocks = nil
+				continue
+			case !b.Active:
+				why, patience = nil, nil
+			case patience == nil:
+				why, patience = r.fullError(safetext.Clean(b.Reason)), time.After(r.o.Timeout)
+			}
+			if r.o.Away != nil {
+				r.o.Away(why)
+			}
+		}
+	}
+}
+
+func (r *Rabbit) fullError(reason string) error {
+	return fmt.Errorf("%w: %s takes no messages (%s)", broker.ErrFull, r.url, reason)
 }
 
 // use returns the session, and makes a new one if it is gone.
@@ -148,6 +185,9 @@ func (r *Rabbit) use(ctx context.Context) (*session, error) {
 	case <-r.session.gone:
 	default:
 		return r.session, nil
+	}
+	if r.session.full != nil {
+		return nil, r.session.full
 	}
 	if r.o.Away != nil {
 		r.o.Away(fmt.Errorf("the broker %s is away", r.url))
@@ -185,7 +225,8 @@ func (r *Rabbit) Send(ctx context.Context, job string, body []byte) error {
 		queue = resultsQueue + job
 	}
 	id := rand.Text()
-	for {
+	var refused time.Time // since when
+	for wait := 10 * time.Millisecond; ; {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
@@ -199,12 +240,30 @@ func (r *Rabbit) Send(ctx context.Context, job string, body []byte) error {
 			return err
 		case ok:
 			return nil
+		case err == nil: // the connection is lost
+			refused = time.Time{}
+			continue
 		}
+		// A queue that somebody has given a limit.
+		if refused.IsZero() {
+			refused = time.Now()
+		}
+		if time.Since(refused) > r.o.Timeout {
+			return r.fullError("the queue " + queue + " has reached its limit")
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+		}
+		wait = min(2*wait, time.Second)
 	}
 }
 
-// publish reports whether the broker has taken the message. What it returns it
-// returns before it confirms.
+// errRefused is the broker's negative confirmation.
+var errRefused = errors.New("the broker does not take the message")
+
+// publish reports whether the broker has taken the message; if not, without an error
+// the connection is lost. What the broker returns it returns before it confirms.
 func (s *session) publish(ctx context.Context, queue, id string, body []byte) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -212,7 +271,7 @@ func (s *session) publish(ctx context.Context, queue, id string, body []byte) (b
 		ContentType: "text/plain; charset=us-ascii", DeliveryMode: amqp.Persistent, MessageId: id, Body: body,
 	})
 	if err != nil {
-		s.conn.Close() // and gone tells; a channel that is closing may not have told yet
+		broker.Close(s.conn) // and gone tells; a channel that is closing may not have told yet
 		<-s.gone
 		return false, nil
 	}
@@ -235,7 +294,13 @@ func (s *session) publish(ctx context.Context, queue, id string, body []byte) (b
 			continue // one that was not waited for to its end
 		default:
 		}
-		return conf.Acked(), nil
+		switch {
+		case conf.Acked():
+			return true, nil
+		case s.pub.IsClosed(): // which ends the wait for all confirmations
+			return false, nil
+		}
+		return false, errRefused
 	}
 }
 
@@ -272,6 +337,8 @@ func (r *Rabbit) Finish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// Nothing that the library does waits for a ctx.
+	defer context.AfterFunc(ctx, func() { broker.Close(s.conn) })()
 	_, err = s.pub.QueueDelete(resultsQueue+r.job, false, false, false)
 	return err
 }
@@ -285,5 +352,5 @@ func (r *Rabbit) Close() error {
 		return nil
 	}
 	r.closed = true
-	return r.session.conn.Close()
+	return broker.Close(r.session.conn)
 }

@@ -143,3 +143,39 @@ func TestSilentBroker(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A broker whose disk is full takes nothing, and is no reason to hang.
+func TestFullBroker(t *testing.T) {
+	r := brokertest.Start(t, "disk_free_limit.absolute = 9000000000000")
+	u := parseURL(t, r.URL)
+	told := make(chan error, 10)
+	c, err := DialRabbit(t.Context(), u, "job", RabbitOptions{Timeout: 200 * time.Millisecond, Away: func(err error) { told <- err }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Send(t.Context(), "job", []byte("x")); !errors.Is(err, broker.ErrFull) || !strings.Contains(err.Error(), "disk") {
+		t.Error(err)
+	}
+	if err := <-told; !errors.Is(err, broker.ErrFull) {
+		t.Error(err)
+	}
+	if _, err := c.Receive(t.Context()); !errors.Is(err, broker.ErrFull) {
+		t.Error(err)
+	}
+
+	// Whoever stops meanwhile is not kept.
+	c, err = DialRabbit(t.Context(), u, "job", RabbitOptions{Timeout: time.Hour, Away: func(err error) { told <- err }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-told; cancel() }()
+	if err := c.Send(ctx, "job", []byte("x")); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if err := c.Finish(ctx); err == nil {
+		t.Error("a broker that does not read has removed a queue")
+	}
+	_ = c.Close()
+}

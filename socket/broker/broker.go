@@ -25,11 +25,24 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/wherry-net/wherry/socket"
+	"github.com/wherry-net/wherry/socket/safetext"
 )
 
 // ErrAuth is matched by errors of a broker that knows the user or the password
 // not, or lets the user not into the virtual host.
 var ErrAuth = errors.New("the broker refuses the user")
+
+// ErrNone is matched by errors of an address where no broker can be reached.
+var ErrNone = errors.New("no broker answers")
+
+// none adds ErrNone to an error, whose text says enough.
+type none struct{ error }
+
+func (e none) Unwrap() []error { return []error{e.error, ErrNone} }
+
+// ErrFull is matched by errors of a broker that takes no messages, because its disk,
+// its memory or a queue is full.
+var ErrFull = errors.New("the broker is full")
 
 // ErrURL is matched by errors of an address that is none.
 var ErrURL = errors.New("not the address of a broker")
@@ -112,8 +125,8 @@ type Options struct {
 // handshake bounds what it takes from a TCP connection to an open AMQP one.
 const handshake = 10 * time.Second
 
-// Dial connects to the first of u's hosts that answers. An error matches [ErrAuth],
-// or is of the network.
+// Dial connects to the first of u's hosts that answers. An error matches [ErrAuth] or
+// [ErrNone], is a [*tls.CertificateVerificationError], or is ctx's.
 func Dial(ctx context.Context, u *URL, o Options) (*amqp.Connection, error) {
 	hosts := slices.Clone(u.Hosts)
 	rand.Shuffle(len(hosts), func(i, j int) { hosts[i], hosts[j] = hosts[j], hosts[i] }) //permit:rand.Shuffle clients are to differ
@@ -138,6 +151,9 @@ func dial(ctx context.Context, u *URL, h socket.HostPort, o Options) (*amqp.Conn
 	}
 	nc, err := d.DialContext(ctx, "tcp", h.String())
 	if err != nil {
+		if ctx.Err() == nil {
+			err = none{err}
+		}
 		return nil, err
 	}
 	// Everything until the connection is open is under this deadline; amqp091
@@ -158,7 +174,11 @@ func dial(ctx context.Context, u *URL, h socket.HostPort, o Options) (*amqp.Conn
 		t := tls.Client(nc, cfg)
 		if err := t.HandshakeContext(ctx); err != nil {
 			nc.Close()
-			return nil, fmt.Errorf("connect to the broker %s: %w", h, err)
+			err = fmt.Errorf("connect to the broker %s by TLS: %w", h, err)
+			if _, ok := errors.AsType[*tls.CertificateVerificationError](err); !ok && ctx.Err() == nil {
+				err = none{err}
+			}
+			return nil, err
 		}
 		conn = t
 	}
@@ -189,7 +209,17 @@ func dial(ctx context.Context, u *URL, h socket.HostPort, o Options) (*amqp.Conn
 	}
 	var ae *amqp.Error
 	if errors.As(err, &ae) && (ae.Code == amqp.AccessRefused || ae.Code == amqp.NotAllowed) {
-		return nil, fmt.Errorf("connect to the broker %s as %q: %w (%s)", h, u.User, ErrAuth, ae.Reason)
+		return nil, fmt.Errorf("connect to the broker %s as %q: %w (%s)", h, u.User, ErrAuth, safetext.Clean(ae.Reason))
 	}
-	return nil, fmt.Errorf("connect to the broker %s: %w", h, err)
+	if ae != nil { // whose text is full of codes
+		return nil, none{fmt.Errorf("connect to the broker %s: it does not speak AMQP 0-9-1: %s", h, safetext.Clean(ae.Reason))}
+	}
+	return nil, none{fmt.Errorf("connect to the broker %s: %w", h, err)}
 }
+
+// closing bounds what it takes to take leave.
+const closing = time.Second
+
+// Close closes a connection of [Dial]. Unlike its own Close this does not wait for a
+// broker that does not read, as one does whose disk is full.
+func Close(c *amqp.Connection) error { return c.CloseDeadline(time.Now().Add(closing)) }

@@ -363,23 +363,28 @@ func oddPacket(rng *rand.Rand) []byte {
 	if rng.IntN(4) == 0 {
 		typ = byte(1 + rng.IntN(5))
 	}
-	b := append([]byte{'W', 1, typ, 0, 0, 0, 0, 0}, junk(16)...)
+	b := append([]byte{'W', 2, typ, 0, 0, 0, 0, 0}, junk(16)...)
 	switch typ {
-	case 1, 2:
-		if typ == 1 {
-			b = parameters(b)
-		}
+	case 1:
+		b = append(parameters(b), junk(rng.IntN(40))...)
+	case 2:
 		n := rng.IntN(70)
-		b = append(be(b, uint64(n), 2), junk(n)...)
-		b = append(b, make([]byte, rng.IntN(40))...)
+		b = append(parameters(b), junk(20)...)
+		b = append(be(b, uint64(n), 2), junk(n+rng.IntN(20)/19)...)
 	case 3:
-		b = append(parameters(b), junk(15+rng.IntN(20)/19+1-rng.IntN(20)/19)...)
+		n := rng.IntN(70)
+		b = parameters(be(b, number(), 8))
+		b = append(be(b, uint64(n), 2), junk(n)...)
 	case 4:
 		b = append(b, junk(rng.IntN(5))...)
 	case 5:
 		b = append(b, junk(16)...)
 	}
-	for range rng.IntN(5) * int(1-min(typ, 1)) {
+	more := rng.IntN(5)
+	if typ != 0 && typ != 3 {
+		more = 0
+	}
+	for range more {
 		switch k := rng.IntN(12); k {
 		case 0:
 			b = append(b, make([]byte, 1+rng.IntN(20))...)

@@ -58,6 +58,10 @@ type Trace struct {
 	Conn func(epoch time.Time, local, remote netip.AddrPort) *arq.Trace
 	// Datagram is called for each datagram that is sent or received.
 	Datagram func(Datagram)
+	// Version is called by a Listener for each client that wants a version of the
+	// protocol which is not [arq.Version]; it is told. Anybody may have sent that
+	// in the client's name, as often as he likes.
+	Version func(remote netip.AddrPort, wanted uint8)
 	// Dropped is called for datagrams that belong to no connection.
 	Dropped func(remote netip.AddrPort, size int, reason arq.DropReason)
 }

@@ -194,7 +194,15 @@ func (c *Conn) CloseWrite() error {
 // [net.ErrClosed].
 //
 // The error is that of a connection that broke with bytes undelivered.
-func (c *Conn) Close() error {
+func (c *Conn) Close() error { return c.shut((*arq.Conn).Close) }
+
+// Conclude is Close for an end that knows from the application that its peer has
+// all that matters, as the last word of a conversation tells. It does not wait:
+// what is left to be delivered, if it is little, goes with the end of the
+// connection, in several copies.
+func (c *Conn) Conclude() error { return c.shut((*arq.Conn).Conclude) }
+
+func (c *Conn) shut(end func(*arq.Conn)) error {
 	c.mu.Lock()
 	if c.closed {
 		defer c.mu.Unlock()
@@ -202,7 +210,7 @@ func (c *Conn) Close() error {
 	}
 	c.closed = true
 	broken := c.failed != nil || c.eng.State() >= arq.StateClosing
-	c.eng.Close()
+	end(c.eng)
 	c.readers.Broadcast()
 	c.writers.Broadcast()
 	c.datagrams.Broadcast()

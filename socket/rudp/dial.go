@@ -5,13 +5,15 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/wherry-net/wherry/socket/datagram"
 	"github.com/wherry-net/wherry/socket/rudp/arq"
 )
 
-// Dial connects to a [Listener] and returns when it has answered, or when ctx
-// ends. Each connection that is dialed has a socket of its own. Where nobody
+// Dial connects to a [Listener] and returns when that has shown that it is there,
+// or when ctx ends. The connection is made there by the first data, or soon after
+// if none are written. Each connection that is dialed has a socket of its own. Where nobody
 // listens, the other host usually says so (ICMP port unreachable) and Dial fails
 // at once with an error that matches [syscall.ECONNREFUSED]; where nothing
 // answers, it fails with a timeout after the handshake's ten seconds. Errors are
@@ -48,6 +50,9 @@ func Dial(ctx context.Context, to netip.AddrPort, cfg Config) (*Conn, error) {
 		if err == nil {
 			return c, nil
 		}
+		if _, differ := errors.AsType[*arq.ARQError](err); differ {
+			c.part(ctx)
+		}
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
@@ -57,4 +62,16 @@ func Dial(ctx context.Context, to netip.AddrPort, cfg Config) (*Conn, error) {
 		err = timeout{err}
 	}
 	return nil, fail(err)
+}
+
+// part waits for a moment until the listener knows what is amiss, so that it can
+// say so, too: the program may exit after Dial.
+func (c *Conn) part(ctx context.Context) {
+	t := time.NewTimer(time.Second)
+	defer t.Stop()
+	select {
+	case <-c.over:
+	case <-t.C:
+	case <-ctx.Done():
+	}
 }

@@ -144,6 +144,9 @@ func (e *endpoint) stranger(now time.Duration, m *datagram.Message, d []byte) *C
 	v := e.acceptor.Examine(now, m.Addr, d, reply[:])
 	switch {
 	case v.Reply > 0:
+		if t := e.cfg.Trace; v.Version != 0 && t != nil && t.Version != nil {
+			t.Version(m.Addr, v.Version)
+		}
 		e.write(&datagram.Message{Buf: reply[:v.Reply], Addr: m.Addr, Local: m.Local})
 		return nil
 	case v.ID == 0:

@@ -39,7 +39,7 @@ func Listen(ctx context.Context, network, address string, cfg Config) (*Listener
 	}
 	var key [32]byte
 	rand.Read(key[:]) // never fails
-	e.acceptor = arq.NewAcceptor(key)
+	e.acceptor = arq.NewAcceptor(key, cfg.Engine)
 	l := &Listener{ep: e, some: make(chan struct{}, 1), closed: make(chan struct{})}
 	e.listener = l
 	e.start()

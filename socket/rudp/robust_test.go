@@ -268,6 +268,16 @@ func TestServerRestarts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := c.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	s.Write([]byte("y")) // until the server is heard of, the client would begin anew
+	if _, err := c.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
 	vanish(s)
 	l2, err := Listen(context.Background(), "udp4", addr.String(), Config{})
 	if err != nil {

@@ -60,8 +60,8 @@
 // A JSON text sequence (RFC 7464) by draft-ietf-quic-qlog-main-schema-13, schema
 // urn:ietf:params:qlog:file:sequential; group_id numbers the connections, times
 // are in milliseconds. Events that QUIC has too are QUIC's
-// (draft-ietf-quic-qlog-quic-events-12): a data packet is a "1RTT" packet, INIT
-// an "initial" one, ACCEPT "handshake", and the stream has stream_id 0. What
+// (draft-ietf-quic-qlog-quic-events-12): a data packet is a "1RTT" packet, and so
+// is an OPEN, INIT an "initial" one, and the stream has stream_id 0. What
 // QUIC has no field for is in the object "wherry" of the event's data, under the
 // names of the CSV columns; of the state only what has changed since the last
 // event of the connection, which [Reader] completes again. The events of

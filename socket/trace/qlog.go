@@ -89,7 +89,7 @@ func (q *qlogEncoder) header() []byte { return q.head }
 
 // Names of our packets and states in QUIC's words.
 var packetTypes = [][2]string{
-	{"data", "1RTT"}, {"init", "initial"}, {"accept", "handshake"}, {"retry", "retry"},
+	{"data", "1RTT"}, {"init", "initial"}, {"retry", "retry"},
 	{"version", "version_negotiation"}, {"reset", "stateless_reset"},
 }
 

@@ -371,7 +371,7 @@ func arbitrary(rng *rand.Rand, kind trace.Kind, text string) trace.Event {
 	case trace.ConnectionClosed:
 		e.Type = "error"
 	case trace.PacketSent, trace.PacketReceived:
-		e.Type = []string{"data", "init", "retry", "accept", "version", "reset"}[rng.IntN(6)]
+		e.Type = []string{"data", "init", "retry", "version", "reset"}[rng.IntN(5)]
 		e.Flags = trace.Flags(rng.Uint32()) & 0x7f
 		e.Has = trace.HasSize | some(trace.HasPacket|trace.HasAck)
 		switch rng.IntN(3) {

@@ -65,14 +65,18 @@ func newSecret(words []string) func() *secret {
 // NewCode draws a code with the given number (1 to MaxNumber; 0 for none): two
 // words of [Words], 22 bits from crypto/rand. That is enough because each guess
 // takes a run with somebody who knows the code, and three wrong ones burn it.
-func NewCode(number int) (Code, error) { return newCode(number, rand.Reader) }
+func NewCode(number int) (Code, error) { return newCode(number, generatedWords, rand.Reader) }
 
-func newCode(number int, random io.Reader) (Code, error) {
+// NewLongCode draws a code of so many words, without a number, for what somebody may
+// guess at without a run for each guess: 11 bits a word.
+func NewLongCode(words int) (Code, error) { return newCode(0, words, rand.Reader) }
+
+func newCode(number, words int, random io.Reader) (Code, error) {
 	if number < 0 || number > MaxNumber {
 		return Code{}, fmt.Errorf("making a code: number %d is not within 0 and %d", number, MaxNumber)
 	}
 	list := Words()
-	drawn := make([]string, generatedWords)
+	drawn := make([]string, words)
 	for i := range drawn {
 		n, err := rand.Int(random, big.NewInt(int64(len(list))))
 		if err != nil {
@@ -212,3 +216,7 @@ func (c Code) password() (*spake2.Password, error) {
 	s.once.Do(func() { s.pw, s.err = spake2.Stretch([]byte(s.words), []byte(stretchSalt)) })
 	return s.pw, s.err
 }
+
+// Prepare begins to stretch the words, so that it is done when they are needed: it
+// takes longer than connecting does.
+func (c Code) Prepare() { go func() { _, _ = c.password() }() }

@@ -97,7 +97,7 @@ func TestNewCode(t *testing.T) {
 			t.Errorf("NewCode(%d) succeeded", n)
 		}
 	}
-	if _, err := newCode(1, bytes.NewReader(nil)); err == nil {
+	if _, err := newCode(1, generatedWords, bytes.NewReader(nil)); err == nil {
 		t.Error("a code without randomness")
 	}
 }

@@ -3,6 +3,7 @@ package pairing
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -26,6 +27,8 @@ const batch = 256 << 10
 type Conn struct {
 	tls *tls.Conn
 	raw *rawConn
+
+	closed func() // what ends with it
 
 	wmu     sync.Mutex
 	writing atomic.Int32
@@ -74,6 +77,7 @@ func (c *Conn) CloseWrite() error {
 // Close sends close_notify, unless a Write is under way, and closes the
 // connection below.
 func (c *Conn) Close() error {
+	c.closed()
 	if c.writing.Load() > 0 {
 		// That Write may be stuck with a peer who does not read, and the alert
 		// would wait behind it.
@@ -112,9 +116,10 @@ type rawConn struct {
 
 	// Reading: only crypto/tls reads, one call at a time.
 	sniffed bool
-	plain   bool   // the peer turned out to be plain
-	rbuf    []byte // batch bytes, or nil before grow
-	unread  []byte // what rbuf (or the sniffer) holds for the next Read
+	foreign error          // the peer turned out to be plain, or to want another transport
+	rbuf    []byte         // batch bytes, or nil before grow
+	answer  preface.Reason // to a foreign peer that dialed
+	unread  []byte         // what rbuf (or the sniffer) holds for the next Read
 
 	// Writing: crypto/tls writes one record at a time, but hold and release come
 	// from outside its lock.
@@ -183,10 +188,26 @@ func (c *rawConn) sniff() error {
 	}
 	c.unread = conn.Unread()
 	if kind == preface.Plain {
-		c.plain = true
-		return ErrPeerPlain
+		c.foreign = c.foreigner()
+		return c.foreign
 	}
 	return nil
+}
+
+// foreigner reads what a peer that spoke in plain wants.
+func (c *rawConn) foreigner() error {
+	c.answer = preface.WantCode
+	b := append([]byte(preface.Magic), 0, 0)
+	if _, err := io.ReadFull(c.Conn, b[len(preface.Magic):]); err != nil {
+		return ErrPeerPlain
+	}
+	if reason, ok := preface.ParseRefusal(b); ok {
+		if theirs, ours, ok := reason.Transports(); ok {
+			c.answer = reason.Answer()
+			return fmt.Errorf("%w: the peer goes over %s, this end over %s", ErrPeerTransport, theirs, ours)
+		}
+	}
+	return ErrPeerPlain
 }
 
 // notEOF replaces io.EOF, which crypto/tls would pass on as a proper end if it

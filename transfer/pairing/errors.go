@@ -12,9 +12,9 @@ var (
 	// spent.
 	ErrWrongCode = errors.New("wrong code")
 
-	// ErrUnconfirmed says that the peer left or fell silent where it had to prove
-	// the code. Whoever that was may have tested one guess, so it counts as one:
-	// do not dial again without asking.
+	// ErrUnconfirmed says, at a listener, that the dialer left or fell silent where
+	// it had to prove the code. Whoever that was may have tested one guess, so it
+	// counts as one.
 	ErrUnconfirmed = errors.New("the peer left before it proved the code")
 
 	// ErrBurnt says that too many guesses were wrong; the code is void.
@@ -35,6 +35,10 @@ var (
 	// ErrPeerPaired is the reverse, for the plain end to return: this end is plain
 	// and the peer expects a code.
 	ErrPeerPaired = errors.New("this end is plain, the peer expects a code")
+
+	// ErrPeerTransport says that one end was told TCP and the other UDP: the peer
+	// dialed in vain, found this end over the other transport, and told it.
+	ErrPeerTransport = errors.New("one end goes over TCP and the other over UDP")
 
 	// ErrVersion says that the ends have no version of the protocol in common.
 	ErrVersion = errors.New("no common protocol version")

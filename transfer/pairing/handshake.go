@@ -3,14 +3,11 @@ package pairing
 import (
 	"context"
 	"crypto/ed25519"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/netip"
 	"os"
@@ -22,10 +19,10 @@ import (
 )
 
 // Version is the version of the protocol that this package speaks.
-const Version = 1
+const Version = 2
 
 const (
-	alpn          = "wherry/1"
+	alpn          = "wherry/2"
 	alpnFamily    = "wherry/"
 	exporterLabel = "EXPORTER-wherry-pairing"
 	exporterLen   = 32
@@ -76,7 +73,8 @@ type Config struct {
 	// Trace, if set, is told what a Listener does not return.
 	Trace *Trace
 
-	certificate *tls.Certificate // of a Listener; else one is made for each connection
+	key     ed25519.PrivateKey // of a Listener's certificates; else one is made for each connection
+	tickets *tickets           // of a Listener; else nobody can join
 }
 
 func (c Config) timeout() time.Duration {
@@ -96,46 +94,56 @@ type Trace struct {
 
 // message types and error reasons, on the wire.
 const (
-	msgShare   = 'S'
 	msgConfirm = 'C'
+	msgJoin    = 'J'
 	msgError   = 'E'
 
 	reasonWrongCode = 1
 	reasonBurnt     = 2
 	reasonBusy      = 3
 	reasonDelay     = 4 // argument: seconds
-	reasonSameRole  = 5
+	reasonNotJoined = 5
 )
 
-// Client pairs over a connection that this end dialed. It proves the code first,
-// so whoever answered may test one guess: after [ErrWrongCode] or
-// [ErrUnconfirmed], dial again only when the user says so, or a third time at
-// most. On an error the connection is closed.
+// Client pairs over a connection that this end dialed. It returns when the listener
+// has proved the code; this end's proof is on its way then. Whoever answered may
+// test one guess: after [ErrWrongCode] dial again only when the user says so, or a
+// third time at most. On an error the connection is closed.
 func Client(ctx context.Context, conn net.Conn, code Code, cfg Config) (*Conn, error) {
 	pw, err := code.password()
 	if err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("pairing with %s: %w", conn.RemoteAddr(), err)
 	}
+	ex, err := spake2.New(spake2.A, pw)
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("pairing with %s: %w", conn.RemoteAddr(), err)
+	}
+	h := startClient(ctx, conn, cfg, offerShare(ex.Share()))
+	return h.finish(h.client(ex))
+}
+
+// startClient begins the handshake of an end that dialed, with what it offers.
+func startClient(ctx context.Context, conn net.Conn, cfg Config, offer string) *handshake {
 	h := start(ctx, conn, cfg)
 	h.tls = tls.Client(h.raw, &tls.Config{
 		MinVersion: tls.VersionTLS13,
-		NextProtos: []string{alpn},
+		NextProtos: []string{alpn, offer},
 		// There is no name to check and no authority to ask: the certificate is
-		// made for the occasion. What authenticates the peer is the PAKE inside,
-		// bound to this channel by the exporter, which covers the certificate. A
-		// man in the middle who ends TLS here has another exporter there.
+		// made for the occasion, and what the listener proves in it covers its
+		// key. A man in the middle who ends TLS here has another key.
 		InsecureSkipVerify:          true,
 		KeyLogWriter:                cfg.KeyLogWriter,
 		DynamicRecordSizingDisabled: true,
 	})
-	return h.finish(h.client(pw))
+	return h
 }
 
-// Server pairs over a connection that this end accepted. The dialer must prove
-// the code before this end does; the guess is charged to cfg.Guard before the
-// dialer gets anything to test it with. On an error the connection is closed; the
-// error also is [ErrBurnt] if this was the last guess.
+// Server pairs over a connection that this end accepted. The guess is charged to
+// cfg.Guard before the dialer gets anything to test it with, and given back when
+// the dialer has proved the code. On an error the connection is closed; the error
+// also is [ErrBurnt] if this was the last guess.
 func Server(ctx context.Context, conn net.Conn, code Code, cfg Config) (*Conn, error) {
 	if code.IsZero() {
 		conn.Close()
@@ -163,8 +171,8 @@ func (c Config) guard(code Code) *Guard {
 
 func serve(ctx context.Context, conn net.Conn, code Code, cfg Config, attempt *Attempt) (*Conn, error) {
 	pw, err := code.password()
-	if err == nil && cfg.certificate == nil {
-		cfg.certificate, err = newCertificate()
+	if err == nil && cfg.key == nil {
+		cfg.key, err = newKey()
 	}
 	if err != nil {
 		conn.Close()
@@ -173,19 +181,18 @@ func serve(ctx context.Context, conn net.Conn, code Code, cfg Config, attempt *A
 	attempt.OnEvict(func() { conn.Close() })
 	h := start(ctx, conn, cfg)
 	h.listener = true
+	a := &answer{h: h, pw: pw, attempt: attempt}
 	h.tls = tls.Server(h.raw, &tls.Config{
-		MinVersion:   tls.VersionTLS13,
-		NextProtos:   []string{alpn},
-		Certificates: []tls.Certificate{*cfg.certificate},
-		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-			h.offered = hello.SupportedProtos
-			return nil, nil
-		},
-		KeyLogWriter:                cfg.KeyLogWriter,
-		SessionTicketsDisabled:      true, // resuming would go around the PAKE
+		MinVersion:             tls.VersionTLS13,
+		NextProtos:             []string{alpn},
+		GetConfigForClient:     a.hello,
+		GetCertificate:         a.certificate,
+		KeyLogWriter:           cfg.KeyLogWriter,
+		SessionTicketsDisabled: true, // resuming would go around the PAKE; Join does not
+
 		DynamicRecordSizingDisabled: true,
 	})
-	err = h.server(pw, attempt)
+	err = h.server(a)
 	if err != nil && attempt.Evicted() {
 		err = fmt.Errorf("%w: it made room for a newer one", ErrBusy)
 	}
@@ -201,30 +208,6 @@ func addrOf(conn net.Conn) netip.Addr {
 	return netip.Addr{}
 }
 
-// newCertificate makes a self-signed certificate that says nothing: no name, no
-// time, no number that could be met again.
-func newCertificate() (*tls.Certificate, error) {
-	pub, priv, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("making the certificate: %w", err)
-	}
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
-	if err != nil {
-		return nil, fmt.Errorf("making the certificate: %w", err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: serial.Add(serial, big.NewInt(1)),
-		NotBefore:    time.Unix(0, 0).UTC(),
-		NotAfter:     time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), // RFC 5280, 4.1.2.5: none
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, pub, priv)
-	if err != nil {
-		return nil, fmt.Errorf("making the certificate: %w", err)
-	}
-	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: priv}, nil
-}
-
 // A handshake is one run, at either end.
 type handshake struct {
 	ctx      context.Context
@@ -236,12 +219,13 @@ type handshake struct {
 
 	listener bool
 	offered  []string // the dialer's protocols, at the listener
+	closed   func()   // ends what the connection vouches for
 }
 
 // start puts the whole handshake under one deadline. It is absolute, so bytes
 // that trickle in win no time.
 func start(ctx context.Context, conn net.Conn, cfg Config) *handshake {
-	h := &handshake{ctx: ctx, cfg: cfg, raw: &rawConn{Conn: conn}, deadline: time.Now().Add(cfg.timeout())}
+	h := &handshake{ctx: ctx, cfg: cfg, raw: &rawConn{Conn: conn}, deadline: time.Now().Add(cfg.timeout()), closed: func() {}}
 	conn.SetDeadline(h.deadline)
 	h.stop = context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	return h
@@ -257,13 +241,14 @@ func (h *handshake) finish(err error) (*Conn, error) {
 	}
 	if err == nil {
 		h.raw.grow()
-		return &Conn{tls: h.tls, raw: h.raw}, nil
+		return &Conn{tls: h.tls, raw: h.raw, closed: h.closed}, nil
 	}
+	h.closed()
 	switch {
 	case h.ctx.Err() != nil && !errors.Is(err, ErrUnconfirmed): // else the guess is spent all the same
 		err = context.Cause(h.ctx)
-	case h.listener && errors.Is(err, ErrPeerPlain):
-		preface.Refuse(h.raw.Conn, preface.WantCode)
+	case h.listener && h.raw.foreign != nil:
+		preface.Refuse(h.raw.Conn, h.raw.answer)
 	}
 	h.raw.Conn.Close()
 	return nil, fmt.Errorf("pairing with %s: %w", h.raw.Conn.RemoteAddr(), err)
@@ -276,8 +261,8 @@ func (h *handshake) classify(err error) error {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return ErrTimeout
-	case h.raw.plain:
-		return ErrPeerPlain
+	case h.raw.foreign != nil:
+		return h.raw.foreign
 	case errors.As(err, &header):
 		return fmt.Errorf("%w: %w", ErrProtocol, err)
 	case strings.Contains(err.Error(), "no application protocol"),
@@ -344,120 +329,85 @@ func keys(a *spake2.Agreement, dialer, listener Role, binding []byte) (*spake2.K
 	return a.Keys(identity("dialer", dialer), identity("listener", listener), binding)
 }
 
-func (h *handshake) client(pw *spake2.Password) error {
+// client takes the listener's answer and proves the code.
+func (h *handshake) client(ex *spake2.Exchange) error {
 	binding, err := h.channel()
 	if err != nil {
 		return err
 	}
-	ex, err := spake2.New(spake2.A, pw)
+	p, err := parseAnswer(h.tls.ConnectionState())
 	if err != nil {
 		return err
 	}
-	if err := h.send(msgShare, ex.Share()); err != nil {
-		return h.classify(err)
-	}
-	share, err := h.receive(msgShare, spake2.ShareLen)
-	if err != nil {
-		return h.classify(err)
-	}
-	agreement, err := ex.Agree(share)
+	agreement, err := ex.Agree(p.share)
 	if err != nil {
 		// An honest peer sends no such share. One who made it from the right
 		// guess learns from this that it was right: it is a guess, too.
 		return fmt.Errorf("%w: %w", ErrWrongCode, err)
 	}
-	k, err := keys(agreement, h.cfg.Role, h.cfg.Role.other(), binding)
+	ours, theirs := h.cfg.Role, h.cfg.Role.other()
+	proof, err := keys(agreement, ours, theirs, bindChannel(binding))
 	if err != nil {
 		return err
 	}
-	if err := h.send(msgConfirm, k.Confirmation()); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnconfirmed, h.classify(err))
+	wrong := verify(agreement, ours, theirs, bindKey(p.key), p.proof)
+	// The proof tells nothing to whoever has proved the code, and lets whoever
+	// has not test the guess that its share holds and no other. The listener
+	// learns from it what is wrong.
+	if err := h.send(msgConfirm, proof.Confirmation()); err != nil && wrong == nil {
+		return h.classify(err)
 	}
-	proof, err := h.receive(msgConfirm, spake2.ConfirmationLen)
-	if errors.Is(err, ErrWrongCode) || errors.Is(err, ErrSameRole) {
-		return err
+	// Perhaps a listener of our own role, which expects a dialer of the other? That
+	// is the same guess at the words.
+	if wrong != nil && verify(agreement, theirs, ours, bindKey(p.key), p.proof) == nil {
+		return fmt.Errorf("%w: %s", ErrSameRole, h.cfg.Role)
 	}
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnconfirmed, h.classify(err))
-	}
-	if err := k.Verify(proof); err != nil {
-		return fmt.Errorf("%w: %w", ErrWrongCode, err)
+	if wrong != nil {
+		return fmt.Errorf("%w: %w", ErrWrongCode, wrong)
 	}
 	return nil
 }
 
-func (h *handshake) server(pw *spake2.Password, attempt *Attempt) error {
+// verify checks a proof of the code by somebody who says that the roles are these.
+func verify(a *spake2.Agreement, dialer, listener Role, binding, proof []byte) error {
+	k, err := keys(a, dialer, listener, binding)
+	if err != nil {
+		return err
+	}
+	return k.Verify(proof)
+}
+
+// server waits for the dialer's proof, once the channel is there.
+func (h *handshake) server(a *answer) error {
 	binding, err := h.channel()
-	if err != nil {
+	switch {
+	case a.refusal != nil:
+		return a.refusal // which the dialer was told, if it got as far
+	case err != nil && a.agreement != nil:
+		return fmt.Errorf("%w: %w", ErrUnconfirmed, err)
+	case err != nil:
 		return err
 	}
-	share, err := h.receive(msgShare, spake2.ShareLen)
-	if err != nil {
-		return h.classify(err)
-	}
-	// From here on this run can test a guess: an invalid share does, too.
-	if err := h.charge(attempt); err != nil {
-		h.refuse(err)
-		return err
-	}
-	ex, err := spake2.New(spake2.B, pw)
-	if err != nil {
-		return err
-	}
-	agreement, err := ex.Agree(share)
-	if err != nil {
-		h.refuse(ErrWrongCode)
-		return fmt.Errorf("%w: %w", ErrWrongCode, err)
-	}
-	if err := h.send(msgShare, ex.Share()); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnconfirmed, h.classify(err))
+	if a.ticket != nil {
+		return h.joined(a.ticket, binding)
 	}
 	proof, err := h.receive(msgConfirm, spake2.ConfirmationLen)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnconfirmed, h.classify(err))
 	}
-	k, err := keys(agreement, h.cfg.Role.other(), h.cfg.Role, binding)
-	if err != nil {
-		return err
+	ours, theirs := h.cfg.Role, h.cfg.Role.other()
+	wrong := verify(a.agreement, theirs, ours, bindChannel(binding), proof)
+	if wrong == nil {
+		a.attempt.Succeed(time.Now())
+		return h.vouch()
 	}
-	if err := k.Verify(proof); err != nil {
-		// Perhaps a dialer of our own role, which expects a listener of the other?
-		// That is the same guess at the words, so asking gives nothing away.
-		same, kerr := keys(agreement, h.cfg.Role, h.cfg.Role.other(), binding)
-		if kerr == nil && same.Verify(proof) == nil {
-			attempt.Succeed(time.Now())
-			h.refuse(ErrSameRole)
-			return fmt.Errorf("%w: %s", ErrSameRole, h.cfg.Role)
-		}
-		h.refuse(ErrWrongCode)
-		return fmt.Errorf("%w: %w", ErrWrongCode, err)
+	// Perhaps a dialer of our own role, which expects a listener of the other?
+	// That is the same guess at the words, so asking gives nothing away.
+	if verify(a.agreement, ours, theirs, bindChannel(binding), proof) == nil {
+		a.attempt.Succeed(time.Now())
+		return fmt.Errorf("%w: %s", ErrSameRole, h.cfg.Role)
 	}
-	attempt.Succeed(time.Now())
-	if err := h.send(msgConfirm, k.Confirmation()); err != nil {
-		return h.classify(err)
-	}
-	return nil
-}
-
-// charge waits while the guesses that are left are all being made by others: a
-// peer that knows the code may open several connections at once.
-func (h *handshake) charge(attempt *Attempt) error {
-	deadline := time.NewTimer(time.Until(h.deadline))
-	defer deadline.Stop()
-	for {
-		changed := attempt.Changed() // before Charge, lest the end be missed
-		err := attempt.Charge(time.Now())
-		if !errors.Is(err, ErrBusy) || attempt.Evicted() {
-			return err
-		}
-		select {
-		case <-changed:
-		case <-deadline.C:
-			return err
-		case <-h.ctx.Done():
-			return err
-		}
-	}
+	return fmt.Errorf("%w: %w", ErrWrongCode, wrong)
 }
 
 func (h *handshake) send(kind byte, body []byte) error {
@@ -465,32 +415,21 @@ func (h *handshake) send(kind byte, body []byte) error {
 	return err
 }
 
-// receive reads one message of the wanted type and length, or the peer's
-// refusal, as an error.
+// receive reads one message of the wanted type and length.
 func (h *handshake) receive(kind byte, length int) ([]byte, error) {
-	var b [1 + spake2.ShareLen]byte // the longest message
+	b := make([]byte, 1+length)
 	if _, err := io.ReadFull(h.tls, b[:1]); err != nil {
 		return nil, err
 	}
-	switch b[0] {
-	case kind:
-		body := b[1 : 1+length]
-		if _, err := io.ReadFull(h.tls, body); err != nil {
-			return nil, err
-		}
-		return append([]byte(nil), body...), nil
-	case msgError:
-		if _, err := io.ReadFull(h.tls, b[:3]); err != nil {
-			return nil, err
-		}
-		return nil, refusal(b[0], binary.BigEndian.Uint16(b[1:3]))
+	if b[0] != kind {
+		return nil, fmt.Errorf("%w: a message of type %#02x", ErrProtocol, b[0])
 	}
-	return nil, fmt.Errorf("%w: a message of type %#02x", ErrProtocol, b[0])
+	_, err := io.ReadFull(h.tls, b[1:])
+	return b[1:], err
 }
 
-// refuse tells the dialer why, as far as it may know. That it fails makes no
-// difference: the connection is closed next.
-func (h *handshake) refuse(why error) {
+// refuse is what the dialer is told, as far as it may know why.
+func refuse(why error) []byte {
 	var delay *DelayError
 	var arg uint16
 	reason := byte(reasonWrongCode)
@@ -502,12 +441,10 @@ func (h *handshake) refuse(why error) {
 		reason = reasonBurnt
 	case errors.Is(why, ErrBusy):
 		reason = reasonBusy
-	case errors.Is(why, ErrSameRole):
-		reason = reasonSameRole
+	case errors.Is(why, ErrNotJoined):
+		reason = reasonNotJoined
 	}
-	if h.send(msgError, binary.BigEndian.AppendUint16([]byte{reason}, arg)) == nil {
-		h.tls.CloseWrite()
-	}
+	return binary.BigEndian.AppendUint16([]byte{msgError, reason}, arg)
 }
 
 // refusal is refuse read back.
@@ -521,8 +458,8 @@ func refusal(reason byte, arg uint16) error {
 		return ErrBusy
 	case reasonDelay:
 		return &DelayError{Wait: time.Duration(arg) * time.Second}
-	case reasonSameRole:
-		return ErrSameRole
+	case reasonNotJoined:
+		return ErrNotJoined
 	}
 	return fmt.Errorf("%w: a refusal with reason %d", ErrProtocol, reason)
 }

@@ -46,30 +46,54 @@ func dial(t testing.TB, l *Listener) net.Conn {
 	return c
 }
 
-// channel is the TLS channel without the PAKE, as a hostile dialer has it.
-func channel(t testing.TB, conn net.Conn) *tls.Conn {
+// channel is the TLS channel of a hostile dialer who offers a share, and what the
+// listener answered.
+func channel(t testing.TB, conn net.Conn, share []byte) (*tls.Conn, answered, error) {
 	t.Helper()
-	c := tls.Client(conn, &tls.Config{NextProtos: []string{alpn}, InsecureSkipVerify: true})
+	c := tls.Client(conn, &tls.Config{NextProtos: []string{alpn, offerShare(share)}, InsecureSkipVerify: true})
 	if err := c.Handshake(); err != nil {
 		t.Fatal(err)
 	}
 	c.SetDeadline(time.Now().Add(10 * time.Second))
-	return c
+	p, err := parseAnswer(c.ConnectionState())
+	return c, p, err
 }
 
-// hostileListener ends TLS as a listener does, and gives the channel.
-func hostileListener(t testing.TB, conn net.Conn) *tls.Conn {
+func certificateWith(t testing.TB, answer []byte) *tls.Certificate {
 	t.Helper()
-	cert, err := newCertificate()
+	key, err := newKey()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := tls.Server(conn, &tls.Config{NextProtos: []string{alpn}, Certificates: []tls.Certificate{*cert}})
+	cert, err := newCertificate(key, answer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
+}
+
+// hostileListener ends TLS as a listener does, with the answer to the dialer's
+// share that it is told to give, and returns the channel.
+func hostileListener(t testing.TB, conn net.Conn, answer func(share []byte) []byte) *tls.Conn {
+	t.Helper()
+	c := tls.Server(conn, &tls.Config{NextProtos: []string{alpn}, GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		return certificateWith(t, answer(shareOffered(hello.SupportedProtos))), nil
+	}})
 	if err := c.Handshake(); err != nil {
 		t.Error(err)
 	}
 	c.SetDeadline(time.Now().Add(10 * time.Second))
 	return c
+}
+
+// guessing is a share made from a guess.
+func guessing(t testing.TB, side spake2.Side, words string) []byte {
+	t.Helper()
+	ex, err := spake2.New(side, password(t, words))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ex.Share()
 }
 
 func message(kind byte, body []byte) []byte { return append([]byte{kind}, body...) }
@@ -151,29 +175,56 @@ type writerFunc func([]byte) (int, error)
 func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 
 // A man in the middle who ends TLS towards both ends and passes every message of
-// the PAKE on fails at the first confirmation, and that costs a guess.
+// the PAKE on fails at the first proof, and that costs a guess.
 func TestManInTheMiddle(t *testing.T) {
 	code := mustCode(t, "17-cedar-otter")
 	d, m1 := tcpPair(t)
 	m2, l := tcpPair(t)
 	c := goClient(d, code, Config{})
 	s := goServer(l, code, Config{Role: Receiver})
-	front, back := hostileListener(t, m1), channel(t, m2)
-	relay := func(to, from net.Conn, length int) {
-		t.Helper()
-		b, err := readMessage(from, length)
-		if err != nil {
-			t.Fatal(err)
+	var back *tls.Conn
+	front := hostileListener(t, m1, func(share []byte) []byte {
+		var p answered
+		var err error
+		if back, p, err = channel(t, m2, share); err != nil { // pA
+			t.Error(err)
 		}
-		to.Write(b)
+		return append(p.share, p.proof...) // pB, cB
+	})
+	b, err := readMessage(front, spake2.ConfirmationLen)
+	if err != nil {
+		t.Fatal(err)
 	}
-	relay(back, front, spake2.ShareLen)        // pA
-	relay(front, back, spake2.ShareLen)        // pB
-	relay(back, front, spake2.ConfirmationLen) // cA
-	relay(front, back, 3)                      // 'E': the listener has seen it
+	back.Write(b) // cA
 	rc, rs := <-c, <-s
 	if !errors.Is(rc.err, ErrWrongCode) || !errors.Is(rs.err, ErrWrongCode) {
 		t.Errorf("dialer: %v, listener: %v", rc.err, rs.err)
+	}
+	if n := code.secret().guard.Wrong(); n != 1 {
+		t.Errorf("%d guesses counted, want 1", n)
+	}
+}
+
+// Nor can he show the listener's own certificate, whose key he does not have.
+func TestStolenCertificate(t *testing.T) {
+	code := mustCode(t, "17-cedar-otter")
+	d, m1 := tcpPair(t)
+	m2, l := tcpPair(t)
+	c := goClient(d, code, Config{})
+	s := goServer(l, code, Config{Role: Receiver})
+	err := tls.Server(m1, &tls.Config{NextProtos: []string{alpn}, GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		back, _, err := channel(t, m2, shareOffered(hello.SupportedProtos))
+		key, kerr := newKey()
+		if err != nil || kerr != nil {
+			t.Error(err, kerr)
+		}
+		defer back.Close()
+		return &tls.Certificate{Certificate: [][]byte{back.ConnectionState().PeerCertificates[0].Raw}, PrivateKey: key}, nil
+	}}).Handshake()
+	m1.Close()
+	rc, rs := <-c, <-s
+	if rc.err == nil || err == nil || !errors.Is(rs.err, ErrUnconfirmed) {
+		t.Errorf("dialer: %v, middle: %v, listener: %v", rc.err, err, rs.err)
 	}
 	if n := code.secret().guard.Wrong(); n != 1 {
 		t.Errorf("%d guesses counted, want 1", n)
@@ -291,20 +342,20 @@ func TestKeepSlowsDown(t *testing.T) {
 	}
 }
 
-// A dialer that leaves after it has the listener's share has spent a guess.
+// A dialer that leaves after it has the listener's answer has spent a guess, even
+// if it does not finish TLS.
 func TestLeavingEarlyCostsAGuess(t *testing.T) {
 	code := mustCode(t, "17-cedar-otter")
 	for i := 1; i <= 3; i++ {
 		d, l := tcpPair(t)
 		s := goServer(l, code, Config{})
-		c := channel(t, d)
-		ex, err := spake2.New(spake2.A, password(t, "cedar-other"))
-		if err != nil {
+		if i == 2 {
+			d.Write(clientHello(t, guessing(t, spake2.A, "cedar-other")))
+			if n, err := d.Read(make([]byte, 1)); n == 0 {
+				t.Fatal(err)
+			}
+		} else if _, _, err := channel(t, d, guessing(t, spake2.A, "cedar-other")); err != nil {
 			t.Fatal(err)
-		}
-		c.Write(message(msgShare, ex.Share()))
-		if b, err := readMessage(c, spake2.ShareLen); err != nil || b[0] != msgShare {
-			t.Fatalf("the listener answers %q, %v", b[:1], err)
 		}
 		d.Close()
 		if r := <-s; !errors.Is(r.err, ErrUnconfirmed) || errors.Is(r.err, ErrBurnt) != (i == 3) {
@@ -318,7 +369,9 @@ func TestLeavingEarlyCostsAGuess(t *testing.T) {
 	code = mustCode(t, "17-cedar-otter")
 	d, l := tcpPair(t)
 	s := goServer(l, code, Config{})
-	channel(t, d).Close()
+	hello := clientHello(t, guessing(t, spake2.A, "cedar-other"))
+	d.Write(hello[:len(hello)-1])
+	d.Close()
 	if r := <-s; r.err == nil || code.secret().guard.Wrong() != 0 {
 		t.Errorf("%v, %d guesses counted", r.err, code.secret().guard.Wrong())
 	}
@@ -347,10 +400,8 @@ func TestInvalidShareFromDialer(t *testing.T) {
 			code := mustCode(t, "17-cedar-otter")
 			d, l := tcpPair(t)
 			s := goServer(l, code, Config{})
-			c := channel(t, d)
-			c.Write(message(msgShare, share))
-			if b, err := readMessage(c, 3); err != nil || b[0] != msgError || b[1] != reasonWrongCode {
-				t.Errorf("the listener answers %q, %v", b, err)
+			if _, _, err := channel(t, d, share); !errors.Is(err, ErrWrongCode) {
+				t.Errorf("the listener answers %v", err)
 			}
 			if r := <-s; !errors.Is(r.err, ErrWrongCode) || !errors.Is(r.err, spake2.ErrShare) || code.secret().guard.Wrong() != 1 {
 				t.Errorf("%v, %d guesses counted", r.err, code.secret().guard.Wrong())
@@ -358,11 +409,7 @@ func TestInvalidShareFromDialer(t *testing.T) {
 			// And the other way round.
 			d, l = tcpPair(t)
 			rc := goClient(d, code, Config{})
-			h := hostileListener(t, l)
-			if _, err := readMessage(h, spake2.ShareLen); err != nil {
-				t.Fatal(err)
-			}
-			h.Write(message(msgShare, share))
+			h := hostileListener(t, l, func([]byte) []byte { return append(bytes.Clone(share), make([]byte, spake2.ConfirmationLen)...) })
 			if b, err := io.ReadAll(h); len(b) != 0 {
 				t.Errorf("the dialer sends %q, %v after an invalid share", b, err)
 			}
@@ -373,77 +420,70 @@ func TestInvalidShareFromDialer(t *testing.T) {
 	}
 }
 
-// Messages of the wrong type or length are no guess, and no crash.
+// Messages of the wrong type or length prove nothing, and are no crash.
 func TestBrokenMessages(t *testing.T) {
-	for _, in := range []string{"", "S", "S\x04", "X" + strings.Repeat("x", 100), "C" + strings.Repeat("x", 32), "E\x01\x00\x00",
-		"E", "E\xff\xff\xff", strings.Repeat("\x00", 1<<16)} {
+	for _, in := range []string{"", "S", "S\x04", "X" + strings.Repeat("x", 100), "C" + strings.Repeat("x", 31), "C" + strings.Repeat("x", 32), "E\x01\x00\x00",
+		"E", "E\xff\xff\xff", strings.Repeat("\x00", 1<<14)} {
 		code := mustCode(t, "17-cedar-otter")
 		d, l := tcpPair(t)
 		s := goServer(l, code, Config{})
-		c := channel(t, d)
+		c, _, err := channel(t, d, guessing(t, spake2.A, "guess"))
+		if err != nil {
+			t.Fatal(err)
+		}
 		io.WriteString(c, in)
 		c.CloseWrite()
-		if r := <-s; r.err == nil || code.secret().guard.Wrong() != 0 {
+		if r := <-s; !errors.Is(r.err, ErrUnconfirmed) && !errors.Is(r.err, ErrWrongCode) || code.secret().guard.Wrong() != 1 {
 			t.Errorf("%.10q: %v, %d guesses counted", in, r.err, code.secret().guard.Wrong())
 		}
 		d, l = tcpPair(t)
 		rc := goClient(d, code, Config{})
-		h := hostileListener(t, l)
-		io.WriteString(h, in)
+		h := hostileListener(t, l, func([]byte) []byte { return []byte(in) })
 		h.CloseWrite()
 		if r := <-rc; r.err == nil {
 			t.Errorf("%.10q: the dialer paired", in)
 		}
 	}
+	// Names that are no share.
+	for _, name := range []string{sharePrefix, sharePrefix + "!", sharePrefix + strings.Repeat("A", 200)} {
+		code := mustCode(t, "17-cedar-otter")
+		d, l := tcpPair(t)
+		s := goServer(l, code, Config{})
+		tls.Client(d, &tls.Config{NextProtos: []string{name, alpn}, InsecureSkipVerify: true}).Handshake()
+		if r := <-s; !errors.Is(r.err, spake2.ErrShare) || code.secret().guard.Wrong() != 1 {
+			t.Errorf("%.20q: %v, %d guesses counted", name, r.err, code.secret().guard.Wrong())
+		}
+	}
 }
 
-// A false listener that sends the dialer's own messages back proves nothing.
+// A false listener that sends the dialer's own share back proves nothing.
 func TestReflectionToDialer(t *testing.T) {
 	d, l := tcpPair(t)
 	rc := goClient(d, mustCode(t, "17-cedar-otter"), Config{})
-	h := hostileListener(t, l)
-	for _, length := range []int{spake2.ShareLen, spake2.ConfirmationLen} {
-		b, err := readMessage(h, length)
-		if err != nil {
-			break // the dialer may well stop at its own share
-		}
-		h.Write(b)
-	}
+	hostileListener(t, l, func(share []byte) []byte { return append(share, make([]byte, spake2.ConfirmationLen)...) })
 	if r := <-rc; !errors.Is(r.err, ErrWrongCode) {
 		t.Errorf("the dialer: %v", r.err)
 	}
 }
 
-// A dialer that sends the listener's share back, or passes the messages of one
+// A dialer that sends the listener's proof back, or passes the messages of one
 // listening end to another, proves nothing.
 func TestReflectionToListener(t *testing.T) {
 	code := mustCode(t, "17-cedar-otter")
 	d1, l1 := tcpPair(t)
 	d2, l2 := tcpPair(t)
 	s1, s2 := goServer(l1, code, Config{Role: Receiver}), goServer(l2, code, Config{Role: Sender})
-	c1, c2 := channel(t, d1), channel(t, d2)
-	// Any share will do to get the first listener's; then each gets the other's.
-	ex, err := spake2.New(spake2.A, password(t, "guess"))
+	// Any share will do to get the first listener's; then the other gets that.
+	c1, p1, err := channel(t, d1, guessing(t, spake2.A, "guess"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	c1.Write(message(msgShare, ex.Share()))
-	b, err := readMessage(c1, spake2.ShareLen)
+	c2, p2, err := channel(t, d2, p1.share)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c2.Write(b)
-	if _, err := readMessage(c2, spake2.ShareLen); err != nil {
-		t.Fatal(err)
-	}
-	// Neither gives a confirmation away that could be passed on.
-	c1.Write(message(msgConfirm, make([]byte, 32)))
-	c2.Write(message(msgConfirm, make([]byte, 32)))
-	for _, c := range []net.Conn{c1, c2} {
-		if b, err := readMessage(c, 3); err != nil || b[0] != msgError || b[1] != reasonWrongCode {
-			t.Errorf("the listener answers %q, %v", b, err)
-		}
-	}
+	c1.Write(message(msgConfirm, p2.proof))
+	c2.Write(message(msgConfirm, p2.proof)) // its own
 	for _, s := range []chan result{s1, s2} {
 		if r := <-s; !errors.Is(r.err, ErrWrongCode) {
 			t.Errorf("%v", r.err)
@@ -451,41 +491,28 @@ func TestReflectionToListener(t *testing.T) {
 	}
 }
 
-// A false listener gets the dialer's proof, and then leaves, falls silent or
-// answers rubbish: the dialer must say that its guess is spent.
+// A false listener gets the dialer's share, and with its answer may test one guess:
+// the dialer says so. Where it tests none, the dialer does not say that it did.
 func TestFalseListenerSpendsTheGuess(t *testing.T) {
+	zeros := make([]byte, spake2.ConfirmationLen)
 	for name, tt := range map[string]struct {
 		answer []byte
 		want   error
 	}{
-		"leaves":        {nil, ErrUnconfirmed},
-		"wrong proof":   {message(msgConfirm, make([]byte, 32)), ErrWrongCode},
-		"says busy":     {[]byte{msgError, reasonBusy, 0, 0}, ErrUnconfirmed},
-		"says delay":    {[]byte{msgError, reasonDelay, 0, 9}, ErrUnconfirmed},
+		"wrong proof":   {append(guessing(t, spake2.B, "guess"), zeros...), ErrWrongCode},
+		"no share":      {append(make([]byte, spake2.ShareLen), zeros...), ErrWrongCode},
+		"says busy":     {[]byte{msgError, reasonBusy, 0, 0}, ErrBusy},
 		"says wrong":    {[]byte{msgError, reasonWrongCode, 0, 0}, ErrWrongCode},
-		"says nonsense": {[]byte{msgError, 99, 0, 0}, ErrUnconfirmed},
-		"another share": {message(msgShare, make([]byte, 65)), ErrUnconfirmed},
-		"half a proof":  {message(msgConfirm, make([]byte, 7)), ErrUnconfirmed},
+		"says nonsense": {[]byte{msgError, 99, 0, 0}, ErrProtocol},
+		"half a proof":  {append(guessing(t, spake2.B, "guess"), zeros[:7]...), ErrProtocol},
+		"nothing":       {nil, ErrProtocol},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d, l := tcpPair(t)
 			rc := goClient(d, mustCode(t, "17-cedar-otter"), Config{})
-			h := hostileListener(t, l)
-			ex, err := spake2.New(spake2.B, password(t, "guess"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := readMessage(h, spake2.ShareLen); err != nil {
-				t.Fatal(err)
-			}
-			h.Write(message(msgShare, ex.Share()))
-			if _, err := readMessage(h, spake2.ConfirmationLen); err != nil {
-				t.Fatal(err)
-			}
-			h.Write(tt.answer)
-			h.Close()
+			hostileListener(t, l, func([]byte) []byte { return tt.answer }).Close()
 			r := <-rc
-			if !errors.Is(r.err, tt.want) {
+			if !errors.Is(r.err, tt.want) || errors.Is(r.err, ErrWrongCode) != errors.Is(tt.want, ErrWrongCode) {
 				t.Errorf("%v, want %v", r.err, tt.want)
 			}
 		})
@@ -495,7 +522,7 @@ func TestFalseListenerSpendsTheGuess(t *testing.T) {
 // A handshake that trickles is cut by one deadline, at either end, wherever it
 // trickles. The time is synctest's.
 func TestTrickledHandshake(t *testing.T) {
-	hello := clientHello(t)
+	hello := clientHello(t, guessing(t, spake2.A, "x"))
 	for _, every := range []time.Duration{time.Millisecond, time.Second, 9 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
 			d, l := net.Pipe()
@@ -535,9 +562,9 @@ func TestTrickledHandshake(t *testing.T) {
 }
 
 // clientHello is what a dialer sends first.
-func clientHello(t *testing.T) []byte {
+func clientHello(t *testing.T, share []byte) []byte {
 	d, l := net.Pipe()
-	go tls.Client(d, &tls.Config{NextProtos: []string{alpn}, InsecureSkipVerify: true}).Handshake()
+	go tls.Client(d, &tls.Config{NextProtos: []string{alpn, offerShare(share)}, InsecureSkipVerify: true}).Handshake()
 	b := make([]byte, 4096)
 	n, err := l.Read(b)
 	if err != nil {

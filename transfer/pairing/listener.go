@@ -29,22 +29,23 @@ func NewListener(ln net.Listener, code Code, cfg Config) (*Listener, error) {
 	if code.IsZero() {
 		return nil, fmt.Errorf("listening on %s: %w: there is none", ln.Addr(), ErrCode)
 	}
-	cert, err := newCertificate()
+	key, err := newKey()
 	if err != nil {
 		return nil, fmt.Errorf("listening on %s: %w", ln.Addr(), err)
 	}
-	cfg.certificate = cert
+	cfg.key, cfg.tickets = key, &tickets{}
 	l := &Listener{ln: ln, code: code, cfg: cfg, guard: cfg.guard(code), conns: make(chan *Conn)}
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
+	code.Prepare()
 	l.wg.Add(1)
 	go l.acceptLoop()
 	return l, nil
 }
 
 // Accept gives the next paired connection, a [*Conn]. It ends with [ErrBurnt]
-// after the last wrong guess; with [ErrPeerPlain] or [ErrSameRole] when a dialer
-// that was meant for this listener cannot be served (under Keep the listener
-// stays, and Trace is told); or with net.ErrClosed.
+// after the last wrong guess; with [ErrPeerPlain], [ErrPeerTransport] or
+// [ErrSameRole] when a dialer that was meant for this listener cannot be served
+// (under Keep the listener stays, and Trace is told); or with net.ErrClosed.
 func (l *Listener) Accept() (net.Conn, error) { return l.AcceptContext(context.Background()) }
 
 // AcceptContext is Accept, until ctx ends.
@@ -134,7 +135,7 @@ func (l *Listener) pair(conn net.Conn, attempt *Attempt) {
 	case wrong && l.guard.Burnt():
 		l.end(fmt.Errorf("%w (the last from %s)", ErrBurnt, conn.RemoteAddr()))
 	case l.guard.Keep():
-	case errors.Is(err, ErrPeerPlain), errors.Is(err, ErrSameRole):
+	case errors.Is(err, ErrPeerPlain), errors.Is(err, ErrPeerTransport), errors.Is(err, ErrSameRole):
 		l.end(err)
 	}
 }

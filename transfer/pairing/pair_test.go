@@ -121,7 +121,7 @@ func TestPair(t *testing.T) {
 				t.Errorf("dialer reads %q, %v", got, err)
 			}
 			st := rc.conn.ConnectionState()
-			if st.Version != tls.VersionTLS13 || st.DidResume || st.NegotiatedProtocol != "wherry/1" {
+			if st.Version != tls.VersionTLS13 || st.DidResume || st.NegotiatedProtocol != "wherry/2" {
 				t.Errorf("channel: %+v", st)
 			}
 			if st.CurveID != tls.X25519MLKEM768 {
@@ -205,10 +205,12 @@ func TestVersionMismatch(t *testing.T) {
 		want   error
 		text   string
 	}{
-		{"newer", []string{"wherry/2"}, ErrVersion, "version 1, the peer 2"},
+		{"newer", []string{"wherry/3"}, ErrVersion, "version 2, the peer 3"},
+		{"older", []string{"wherry/1"}, ErrVersion, "version 2, the peer 1"},
 		{"much newer, and rude", []string{"wherry/\x1b[31m", "wherry/999", "wherry/9999999"}, ErrVersion, "the peer 999"},
 		{"a browser", []string{"h2", "http/1.1"}, ErrProtocol, ""},
 		{"none", nil, ErrProtocol, ""},
+		{"ours without a share", []string{alpn}, ErrProtocol, "no share"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d, l := tcpPair(t)
@@ -225,21 +227,15 @@ func TestVersionMismatch(t *testing.T) {
 	}
 	t.Run("newer listener", func(t *testing.T) {
 		d, l := tcpPair(t)
-		cert, err := newCertificate()
-		if err != nil {
-			t.Fatal(err)
-		}
-		go tls.Server(l, &tls.Config{NextProtos: []string{"wherry/2"}, Certificates: []tls.Certificate{*cert}}).Handshake()
+		cert := certificateWith(t, nil)
+		go tls.Server(l, &tls.Config{NextProtos: []string{"wherry/3"}, Certificates: []tls.Certificate{*cert}}).Handshake()
 		if r := <-goClient(d, code, Config{}); !errors.Is(r.err, ErrVersion) {
 			t.Errorf("the dialer says %v", r.err)
 		}
 	})
 	t.Run("a web server", func(t *testing.T) {
 		d, l := tcpPair(t)
-		cert, err := newCertificate()
-		if err != nil {
-			t.Fatal(err)
-		}
+		cert := certificateWith(t, nil)
 		go tls.Server(l, &tls.Config{Certificates: []tls.Certificate{*cert}}).Handshake()
 		if r := <-goClient(d, code, Config{}); !errors.Is(r.err, ErrProtocol) {
 			t.Errorf("the dialer says %v", r.err)
@@ -433,7 +429,7 @@ func BenchmarkBulk(b *testing.B) {
 	})
 	b.Run("crypto-tls-alone", func(b *testing.B) {
 		d, l := tcpPair(b)
-		cert, _ := newCertificate()
+		cert := certificateWith(b, nil)
 		s := tls.Server(l, &tls.Config{Certificates: []tls.Certificate{*cert}})
 		go s.Handshake()
 		c := tls.Client(d, &tls.Config{InsecureSkipVerify: true})

@@ -15,9 +15,10 @@ import (
 //
 //	datagram with unknown destination ID
 //	   |
-//	   +- INIT, no or bad cookie ----> Reply: RETRY with a cookie
-//	   +- INIT, good cookie ---------> ID; the owner makes a Conn with Accept
+//	   +- INIT ----------------------> Reply: RETRY with a cookie
+//	   +- OPEN, good cookie ---------> ID; the owner makes a Conn with Accept
 //	   |                               unless it has one of that ID
+//	   +- OPEN, bad cookie ----------> Reply: RETRY with another cookie
 //	   +- other version -------------> Reply: VERSION
 //	   +- data for an unknown ID ----> Reply: RESET
 //	   +- anything else -------------> nothing
@@ -26,6 +27,7 @@ import (
 // many goroutines may share one.
 type Acceptor struct {
 	key [32]byte
+	cfg Config
 }
 
 // cookieLife is how long a cookie is good for.
@@ -37,8 +39,9 @@ const (
 )
 
 // NewAcceptor makes an acceptor whose cookies, connection IDs and reset
-// tokens derive from key, which must be secret and random.
-func NewAcceptor(key [32]byte) *Acceptor { return &Acceptor{key: key} }
+// tokens derive from key, which must be secret and random. Clients are told the
+// parameters of cfg, which those that [Acceptor.Accept] is given must have too.
+func NewAcceptor(key [32]byte, cfg Config) *Acceptor { return &Acceptor{key: key, cfg: cfg} }
 
 // Verdict is what [Acceptor.Examine] makes of a datagram.
 type Verdict struct {
@@ -51,6 +54,9 @@ type Verdict struct {
 	ID uint64
 	// Drop is why there is neither reply nor ID.
 	Drop DropReason
+	// Version, if not 0, is the one that a client wants, which is not ours and
+	// which Reply tells it. Nothing proves that it is where it says.
+	Version uint8
 
 	now    time.Duration
 	client uint64
@@ -98,7 +104,7 @@ func (a *Acceptor) Examine(now time.Duration, from netip.AddrPort, b, reply []by
 		putHeader(out, header{version: Version, typ: typeVersion, dest: h.number})
 		out = append(out, Version)
 		seal(out)
-		return Verdict{Reply: len(out)}
+		return Verdict{Reply: len(out), Version: b[1]}
 	}
 	if err != nil {
 		d := DropMalformed
@@ -112,6 +118,9 @@ func (a *Acceptor) Examine(now time.Duration, from netip.AddrPort, b, reply []by
 	}
 	switch h.typ {
 	case typeInit:
+		return a.init(now, from, h, b, reply)
+	case typeOpen:
+		return a.open(now, from, h, b, reply)
 	case typeData:
 		// A RESET is shorter than what it answers, so that two ends that
 		// do not know each other fall silent.
@@ -124,70 +133,77 @@ func (a *Acceptor) Examine(now time.Duration, from netip.AddrPort, b, reply []by
 		out = append(out, t[:]...)
 		seal(out)
 		return Verdict{Reply: len(out)}
-	default:
-		return Verdict{Drop: DropUnknown}
 	}
+	return Verdict{Drop: DropUnknown}
+}
+
+// init answers an INIT.
+func (a *Acceptor) init(now time.Duration, from netip.AddrPort, h header, b, reply []byte) Verdict {
 	if len(b) < MinDatagram || h.dest != 0 || h.number == 0 {
 		return Verdict{Drop: DropMalformed}
 	}
 	p, rest, err := parseParams(b[headerLen:])
-	if err != nil {
+	if err != nil || len(rest) < 4 {
 		return Verdict{Drop: DropMalformed}
 	}
-	cookie, err := parseCookie(rest)
-	if err != nil {
-		return Verdict{Drop: DropMalformed}
-	}
-	if len(cookie) == cookieLen {
-		t := binary.BigEndian.Uint64(cookie)
-		want := a.mac('C', from, h.number, t)
-		age := now - time.Duration(t)
-		if hmac.Equal(want[:macLen], cookie[8:]) && age >= 0 && age <= cookieLife {
-			// The ID follows from the client, not from the cookie, so
-			// that an INIT sent again finds the same connection.
-			m := a.mac('I', from, h.number, 0)
-			id := binary.BigEndian.Uint64(m[:])
-			if id == 0 {
-				id = 1
-			}
-			return Verdict{ID: id, now: now, client: h.number, peer: p, rtt: age, from: from}
-		}
-	}
+	return a.retry(now, from, h.number, p, binary.BigEndian.Uint32(rest), reply)
+}
+
+// retry tells a client all it needs, and remembers nothing of it.
+func (a *Acceptor) retry(now time.Duration, from netip.AddrPort, client uint64, theirs params, echo uint32, reply []byte) Verdict {
+	cfg := a.cfg
+	cfg.ARQ = cfg.ARQ.follow(theirs.arq)
+	cfg = cfg.withDefaults()
+	id := a.connectionID(from, client)
+	m := a.mac('C', from, client, uint64(now))
+	cookie := append(binary.BigEndian.AppendUint64(make([]byte, 0, cookieLen), uint64(now)), m[:macLen]...)
 	out := reply[:headerLen]
-	putHeader(out, header{version: Version, typ: typeRetry, dest: h.number})
-	m := a.mac('C', from, h.number, uint64(now))
-	out = binary.BigEndian.AppendUint16(out, cookieLen)
-	out = binary.BigEndian.AppendUint64(out, uint64(now))
-	out = append(out, m[:macLen]...)
+	putHeader(out, header{version: Version, typ: typeRetry, dest: client, number: id})
+	out = appendGrant(out, grant{peer: cfg.params(), reset: a.resetToken(id), echo: echo, cookie: cookie})
 	seal(out)
 	return Verdict{Reply: len(out)}
 }
 
-// Accept makes the connection that a verdict with an ID asks for. Its ACCEPT
-// leaves with the next [Conn.PollTransmit].
+// connectionID follows from the client, not from the cookie, so that whatever a
+// client sends again finds the same connection.
+func (a *Acceptor) connectionID(from netip.AddrPort, client uint64) uint64 {
+	m := a.mac('I', from, client, 0)
+	return max(binary.BigEndian.Uint64(m[:]), 1)
+}
+
+// open checks the cookie of an OPEN. One that is not good any more is answered
+// with another.
+func (a *Acceptor) open(now time.Duration, from netip.AddrPort, h header, b, reply []byte) Verdict {
+	if len(b) < minOpen || h.number > maxNumber {
+		return Verdict{Drop: DropMalformed}
+	}
+	o, _, err := parseOpening(b[headerLen:])
+	if err != nil {
+		return Verdict{Drop: DropMalformed}
+	}
+	if len(o.cookie) == cookieLen {
+		t := binary.BigEndian.Uint64(o.cookie)
+		want := a.mac('C', from, o.source, t)
+		age := now - time.Duration(t)
+		if hmac.Equal(want[:macLen], o.cookie[8:]) && age >= 0 && age <= cookieLife && h.dest == a.connectionID(from, o.source) {
+			return Verdict{ID: h.dest, now: now, client: o.source, peer: o.peer, rtt: age, from: from}
+		}
+	}
+	return a.retry(now, from, o.source, o.peer, 0, reply)
+}
+
+// Accept makes the connection that a verdict with an ID asks for. The datagram
+// that was examined is for it: it holds the connection's first packet.
 func (a *Acceptor) Accept(now time.Duration, cfg Config, v Verdict) *Conn {
 	cfg.Seed = seedFor(cfg.Seed, v.ID)
-	// Where the protocols differ the ACCEPT says so and the client ends it.
+	// Where the protocols differ the RETRY said so and the client ends it.
 	cfg.ARQ = cfg.ARQ.follow(v.peer.arq)
 	c := newConn(now, cfg, false)
 	c.local, c.remote, c.addr = v.ID, v.client, v.from
 	c.hs.reset = a.resetToken(v.ID)
-	c.hs.acceptDue = true
-	if v.rtt < initialRTT { // otherwise an INIT was lost in between
+	if v.rtt < initialRTT { // otherwise an OPEN was lost in between
 		c.rtt.seed(v.rtt)
 	}
 	c.establish(now, v.peer)
 	return c
-}
-
-// parseCookie reads the cookie at the start of b.
-func parseCookie(b []byte) ([]byte, error) {
-	if len(b) < 2 {
-		return nil, errTruncated
-	}
-	n := int(binary.BigEndian.Uint16(b))
-	if n > maxCookie || len(b) < 2+n {
-		return nil, errFrame
-	}
-	return b[2 : 2+n], nil
 }

@@ -13,7 +13,7 @@ func pair(tb testing.TB, client, server arq.Config) (c, s *arq.Conn) {
 	tb.Helper()
 	ca, sa := netip.MustParseAddrPort("10.0.0.1:1"), netip.MustParseAddrPort("10.0.0.2:2")
 	client.Seed[0], server.Seed[0] = 1, 2
-	acceptor := arq.NewAcceptor([32]byte{3})
+	acceptor := arq.NewAcceptor([32]byte{3}, server)
 	c = arq.Dial(0, client, sa)
 	buf := make([]byte, arq.MaxDatagram)
 	reply := make([]byte, 128)
@@ -25,6 +25,7 @@ func pair(tb testing.TB, client, server arq.Config) (c, s *arq.Conn) {
 		v := acceptor.Examine(now, ca, buf[:t.N], reply)
 		if v.ID != 0 {
 			s = acceptor.Accept(now, server, v)
+			s.HandleDatagram(now, buf[:t.N], ca, arq.NotECT)
 			t = s.PollTransmit(now, buf)
 			c.HandleDatagram(now, buf[:t.N], sa, arq.NotECT)
 		} else {

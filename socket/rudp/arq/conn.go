@@ -86,9 +86,11 @@ type Conn struct {
 	flow      flowControl
 	readGone  bool // the application will not read any more
 	closeSent bool // Close was called
+	concluded bool // Conclude was called
 
 	path path
 	end  closing
+	last int // copies of a concluding packet that are to be sent
 
 	lastRecv  time.Duration // anything intact
 	lastSent  time.Duration // anything eliciting
@@ -270,6 +272,16 @@ func (c *Conn) Close() {
 	c.maybeFinish(c.now)
 }
 
+// Conclude is Close for an end that knows from the application that its peer has
+// all that matters: what is left to be delivered, if it is little, is sent together
+// with the end of the connection, in as many copies as make it likely to arrive,
+// and nobody waits for an answer. The peer ends in good order by any of them;
+// should all be lost, it learns as from a peer that is gone.
+func (c *Conn) Conclude() {
+	c.concluded = true
+	c.Close()
+}
+
 func (c *Conn) dropUnread() {
 	if n := c.recv.readable(); n > 0 {
 		c.consume(n)
@@ -297,7 +309,7 @@ func (c *Conn) NextTimeout() time.Duration {
 	case StateClosing:
 		return min(c.end.next, c.end.deadline)
 	}
-	t := min(c.loss.timer, c.idleDeadline(), c.keepAliveAt(), c.path.timer(), c.pmtu.timer)
+	t := min(c.confirmAt(), c.loss.timer, c.idleDeadline(), c.keepAliveAt(), c.path.timer(), c.pmtu.timer)
 	if c.acks.pending > 0 {
 		if c.acks.now {
 			return c.now
@@ -331,6 +343,14 @@ func (c *Conn) HandleTimeout(now time.Duration) {
 			c.setState(StateDone)
 		}
 		return
+	}
+	if c.hs.open && now >= c.hs.deadline {
+		c.finish(c.hs.timeoutErr())
+		return
+	}
+	if c.hs.open && now >= c.hs.next {
+		c.hs.next = now + c.hs.wait
+		c.needPing = true
 	}
 	if now >= c.idleDeadline() {
 		c.finish(ErrIdleTimeout)
@@ -423,6 +443,7 @@ func (c *Conn) Stats() Stats {
 	s := c.stats
 	s.StreamSent = c.send.una
 	s.StreamReceived = c.recv.nxt
+	s.StreamWaiting = c.send.end - c.send.nxt
 	s.RTTLatest, s.RTTMin, s.RTTSmoothed, s.RTTVar = c.rtt.latest, c.rtt.min, c.rtt.smoothed, c.rtt.variance
 	s.RTTMedian, s.RTTP99 = c.rtt.hist.quantile(.5), c.rtt.hist.quantile(.99)
 	s.RTTSamples = c.rtt.samples

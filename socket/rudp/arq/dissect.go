@@ -75,7 +75,7 @@ func Dissect(b []byte) (fields []Field, ok bool) {
 	d.num("flags", 1)
 	d.num("checksum", 4)
 	d.num("dest", 8)
-	if h.typ != typeData {
+	if h.typ != typeData && h.typ != typeOpen {
 		d.num("source", 8)
 		if !d.handshake(h.typ) {
 			d.note("malformed", "")
@@ -83,6 +83,15 @@ func Dissect(b []byte) (fields []Field, ok bool) {
 		return d.fields, true
 	}
 	d.num("number", 8)
+	if h.typ == typeOpen {
+		if _, _, err := parseOpening(d.rest()); err != nil {
+			d.note("malformed", "")
+			return d.fields, true
+		}
+		d.num("source", 8)
+		d.params()
+		d.cookie()
+	}
 	for d.at < len(b) {
 		if !d.frame() {
 			d.note("malformed", "")
@@ -96,20 +105,19 @@ func Dissect(b []byte) (fields []Field, ok bool) {
 func (d *dissection) handshake(t packetType) bool {
 	switch t {
 	case typeInit:
-		if !d.params() || !d.cookie() {
+		if len(d.rest()) < paramsLen+4 || !d.params() {
 			return false
 		}
+		d.num("clock", 4)
 		d.bytes("padding", len(d.rest()))
 	case typeRetry:
-		if !d.cookie() {
+		if _, err := parseGrant(d.rest()); err != nil {
 			return false
 		}
-		d.bytes("padding", len(d.rest()))
-	case typeAccept:
-		if !d.params() || len(d.rest()) != resetTokenLen {
-			return false
-		}
+		d.params()
 		d.bytes("reset_token", resetTokenLen)
+		d.num("clock", 4)
+		d.cookie()
 	case typeReset:
 		if len(d.rest()) != resetTokenLen {
 			return false
@@ -137,7 +145,7 @@ func (d *dissection) params() bool {
 }
 
 func (d *dissection) cookie() bool {
-	cookie, err := parseCookie(d.rest())
+	cookie, _, err := parseCookie(d.rest())
 	if err != nil {
 		return false
 	}

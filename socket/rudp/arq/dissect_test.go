@@ -23,6 +23,9 @@ func FuzzDissect(f *testing.F) {
 	f.Add(packet(typeData, appendClose(appendSender(nil, 7, 64, time.Millisecond), 3, true, "gone")))
 	f.Add(packet(typeData, []byte{1, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9, 'x', 0, 0}))
 	f.Add(packet(typeInit, append(appendParams(nil, params{window: 1, maxDatagram: 1472}), 0, 1, 7, 0, 0)))
+	o := opening{source: 5, peer: params{window: 1, maxDatagram: 1472, arq: ModelARQ}, cookie: []byte("a cookie")}
+	f.Add(packet(typeOpen, append(appendOpening(nil, o), byte(framePing), 0, 0)))
+	f.Add(packet(typeRetry, appendGrant(nil, grant{peer: o.peer, echo: 7, cookie: o.cookie})))
 	f.Add(packet(typeVersion, []byte{1, 2}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		b = bytes.Clone(b)

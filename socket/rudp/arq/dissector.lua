@@ -10,7 +10,7 @@
 
 local wherry = Proto("wherry", "wherry reliable UDP")
 
-local packet_types = { [0] = "DATA", [1] = "INIT", [2] = "RETRY", [3] = "ACCEPT", [4] = "VERSION", [5] = "RESET" }
+local packet_types = { [0] = "DATA", [1] = "INIT", [2] = "RETRY", [3] = "OPEN", [4] = "VERSION", [5] = "RESET" }
 local frame_types = {
 	[0] = "PAD", [1] = "DATA", [2] = "ACK", [3] = "WINDOW", [4] = "PING", [5] = "CHALLENGE",
 	[6] = "RESPONSE", [7] = "SENDER", [8] = "CLOSE", [9] = "DATAGRAM",
@@ -45,6 +45,7 @@ field("param.zero", "Reserved", "uint8", base.DEC)
 field("param.frames", "Window (frames)", "uint16", base.DEC)
 field("cookie.length", "Cookie length", "uint16", base.DEC)
 field("cookie", "Cookie", "bytes")
+field("clock", "Clock (µs)", "uint32", base.DEC)
 field("reset_token", "Reset token", "bytes")
 field("supported_version", "Supported version", "uint8", base.DEC)
 field("padding", "Padding", "bytes")
@@ -408,6 +409,29 @@ local function cookie(r, tree)
 	r.bytes(tree, "cookie", n)
 end
 
+local function grant(r, tree)
+	local window, max, zero, n = r.peek(0, 8):uint64(), r.peek(8, 4):uint(), r.peek(17, 1):uint(), r.peek(40, 2):uint()
+	if window > MAX or max < 1200 or zero ~= 0 or n == 0 or n > 64 or r.left() ~= 42 + n then
+		bad()
+	end
+	parameters(r, tree)
+	r.add(tree, "reset_token", 16)
+	r.add(tree, "clock", 4)
+	cookie(r, tree)
+end
+
+-- What an OPEN has before its frames.
+local function opening(r, tree)
+	local window, max, zero, n = r.peek(8, 8):uint64(), r.peek(16, 4):uint(), r.peek(25, 1):uint(), r.peek(28, 2):uint()
+	r.need(30 + n)
+	if window > MAX or max < 1200 or zero ~= 0 or n > 64 or r.peek(0, 8):uint64() == UInt64(0) then
+		bad()
+	end
+	r.add(tree, "source", 8)
+	parameters(r, tree)
+	cookie(r, tree)
+end
+
 local function reset_token(r, tree)
 	if r.left() ~= 16 then
 		bad()
@@ -416,15 +440,19 @@ local function reset_token(r, tree)
 end
 
 local bodies = {
-	[1] = function(r, tree) parameters(r, tree) cookie(r, tree) r.bytes(tree, "padding", r.left()) end,
-	[2] = function(r, tree) cookie(r, tree) r.bytes(tree, "padding", r.left()) end,
-	[3] = function(r, tree) parameters(r, tree) reset_token(r, tree) end,
+	[1] = function(r, tree)
+		r.need(24)
+		parameters(r, tree)
+		r.add(tree, "clock", 4)
+		r.bytes(tree, "padding", r.left())
+	end,
+	[2] = grant,
 	[4] = function(r, tree) while r.left() > 0 do r.add(tree, "supported_version", 1) end end,
 	[5] = reset_token,
 }
 
 local function looks_right(tvb)
-	return tvb:len() >= HEADER and tvb(0, 1):uint() == 0x57 and tvb(1, 1):uint() == 1 and tvb(2, 1):uint() <= 5
+	return tvb:len() >= HEADER and tvb(0, 1):uint() == 0x57 and tvb(1, 1):uint() == 2 and tvb(2, 1):uint() <= 5
 end
 
 function wherry.dissector(tvb, pinfo, root)
@@ -446,17 +474,20 @@ function wherry.dissector(tvb, pinfo, root)
 		sum:add_proto_expert_info(bad_checksum)
 	end
 	local info = { packet_types[typ] }
-	if typ == 0 then
+	if typ == 0 or typ == 3 then
 		local number = r.add(tree, "number", 8):uint64()
-		info[1] = "#" .. tostring(number)
+		info[1] = (typ == 3 and "OPEN #" or "#") .. tostring(number)
 		tree:append_text(", packet " .. tostring(number))
 	else
 		r.add(tree, "source", 8)
 	end
 	local good = pcall(function()
-		if typ ~= 0 then
+		if bodies[typ] then
 			bodies[typ](r, tree)
 			return
+		end
+		if typ == 3 then
+			opening(r, tree)
 		end
 		while r.left() > 0 do
 			info[#info + 1] = frame(r, tree)

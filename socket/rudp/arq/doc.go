@@ -16,8 +16,8 @@
 //	   Dial                                       Acceptor
 //	    |  INIT ---------------------------------> keeps nothing
 //	    |  <------------------------------- RETRY  cookie = MAC(address, ID, time)
-//	    |  INIT + cookie ------------------------> checks it; Accept
-//	    |  <------------------------------ ACCEPT     |
+//	    |  OPEN: cookie, and data ---------------> checks it; Accept
+//	    |  <-------------------------------- data     |
 //	    v                                             v
 //	+-------------------------- established ------------------------+
 //	+---------------------------------------------------------------+
@@ -28,9 +28,16 @@
 //	          until answered
 //
 // INIT is padded to 1200 bytes and every answer to it is shorter, so a server
-// amplifies nothing; it takes memory only for clients that echoed a cookie. The
-// connection ID of the server is derived from the client's address and ID, so
-// that an INIT which arrives again finds the connection that the first made.
+// amplifies nothing; it takes memory only for clients that echoed a cookie. RETRY
+// has all that a client needs to know of the connection that there will be, so
+// data leave after one round trip: until something comes back that is not a RETRY,
+// each packet of the client is an OPEN, which carries the cookie and the client's
+// parameters in front of its frames, and whichever arrives first makes the
+// connection. Its ID at the server is a MAC of the client's address and ID: an
+// OPEN that arrives again finds the connection that the first made, and for as
+// long as a cookie is good the ID of one that is over is not used again, so
+// that replaying OPENs makes nothing. A cookie that is not good any more is
+// answered with another.
 //
 // # Datagrams
 //
@@ -39,23 +46,26 @@
 //	 0                   1                   2                   3
 //	 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
 //	+---------------+---------------+---------------+---------------+
-//	|    'W' 0x57   |  version (1)  |     type      |   flags (0)   |
+//	|    'W' 0x57   |  version (2)  |     type      |   flags (0)   |
 //	+---------------+---------------+---------------+---------------+
 //	|              checksum: CRC-32C of all but itself              |
 //	+---------------------------------------------------------------+
 //	|                  destination connection ID                    |
 //	|                                                               |
 //	+---------------------------------------------------------------+
-//	|     packet number (data), or source connection ID (others)    |
+//	|  packet number (data, open), or source connection ID (others) |
 //	|                                                               |
 //	+---------------------------------------------------------------+
 //	|  frames (data), or as below (others)                      ...
 //
 //	type         body
 //	0 data       frames
-//	1 init       parameters, cookie length (16), cookie, zeros to 1200 bytes
-//	2 retry      cookie length (16), cookie
-//	3 accept     parameters, reset token (128)
+//	1 init       parameters, client's clock µs (32), zeros to 1200 bytes
+//	2 retry      parameters, reset token (128), the INIT's clock (32), cookie length
+//	             (16), cookie; the source ID is that of the connection to be
+//	3 open       packet number in the header's last field; then source connection
+//	             ID (64), parameters, cookie length (16), cookie, frames: at least
+//	             128 bytes in all
 //	4 version    the versions that the server speaks, a byte each
 //	5 reset      reset token (128); the source ID is the unknown one
 //
@@ -64,8 +74,9 @@
 // (8: 0 model, 1 stop-and-wait, 2 go-back-N, 3 selective repeat, 4 none), a zero
 // (8), and the window of a textbook protocol in frames (16).
 //
-// The place of magic, version, type, checksum and IDs, and that an INIT of any
-// version is at least 1200 bytes long, will be so in all versions.
+// The place of magic, version, type, checksum and IDs, that an INIT of any version
+// is at least 1200 bytes long, and how it is answered with the versions that a
+// server speaks, will be so in all versions.
 //
 // Packet numbers start at 0, rise by one with every packet, whatever is in it,
 // and are never used twice: what was lost is sent again under a new number, so
@@ -210,13 +221,13 @@
 // the link can carry is 95.7·(1−p).
 //
 //	loss \ RTT    10 ms    30 ms    50 ms   100 ms   200 ms   300 ms
-//	      0.0%     94.2     92.6     91.1     88.4     83.0     78.2
-//	      0.1%     94.1     92.4     91.1     88.2     81.2     78.0
-//	      1.0%     93.8     91.9     90.5     87.1     80.8     75.4
-//	      2.0%     92.8     91.1     89.2     86.4     80.2     75.6
-//	      5.0%     89.4     87.5     86.4     83.5     77.3     70.9
-//	     10.0%     84.3     82.5     81.4     77.5     73.7     68.9
-//	     20.0%     74.3     72.8     71.4     69.3     66.1     54.7
+//	      0.0%     94.3     92.9     91.8     89.5     84.8     80.7
+//	      0.1%     94.2     92.8     91.7     89.2     83.3     78.3
+//	      1.0%     93.7     92.0     90.9     88.2     82.6     77.8
+//	      2.0%     92.9     91.3     90.1     87.2     81.5     76.9
+//	      5.0%     89.8     88.0     86.3     83.2     78.7     73.1
+//	     10.0%     84.6     82.1     81.4     79.7     74.4     64.8
+//	     20.0%     74.5     71.6     72.2     69.6     66.7     50.4
 //
 // # Shares in simulation
 //

@@ -8,18 +8,17 @@ import (
 
 // handshake is what an end needs until it is connected.
 type handshake struct {
-	cookie    []byte        // client: as the server gave it
-	next      time.Duration // client: of the next INIT
-	wait      time.Duration
-	deadline  time.Duration
-	began     time.Duration // client: the first INIT
-	firstSent time.Duration // client: of the INIT with the cookie
-	acceptDue bool          // server: an INIT is to be answered
-	reset     [resetTokenLen]byte
+	cookie   []byte        // client: as the server gave it
+	open     bool          // client: the server has said nothing since, so every packet is an OPEN
+	next     time.Duration // client: of the next INIT, or the next PING in an OPEN
+	wait     time.Duration
+	deadline time.Duration
+	began    time.Duration // client: the first INIT
+	reset    [resetTokenLen]byte
 }
 
 const (
-	initRetry     = 200 * time.Millisecond
+	initRetry     = 100 * time.Millisecond
 	initRetryMax  = 1500 * time.Millisecond
 	resetTokenLen = 16
 )
@@ -38,10 +37,14 @@ func Dial(now time.Duration, cfg Config, to netip.AddrPort) *Conn {
 	return c
 }
 
-func (c *Conn) localParams() params {
-	p := params{window: c.recv.limit, maxDatagram: MaxDatagram, idleTimeout: c.cfg.IdleTimeout, arq: c.cfg.ARQ}
-	if c.book != nil {
-		p.frames = uint16(c.cfg.Window)
+// params are what a connection of this configuration, which is complete, tells
+// its peer.
+func (c *Config) params() params {
+	var f flowControl
+	f.init(c.RecvBuffer)
+	p := params{window: f.window, maxDatagram: MaxDatagram, idleTimeout: c.IdleTimeout, arq: c.ARQ}
+	if c.ARQ.Textbook() {
+		p.frames = uint16(c.Window)
 	}
 	return p
 }
@@ -74,14 +77,10 @@ func (c *Conn) pollHandshake(now time.Duration, buf []byte) Transmit {
 	}
 	c.hs.next = now + c.hs.wait
 	c.hs.wait = min(c.hs.wait*3/2, initRetryMax)
-	if c.hs.cookie != nil && c.hs.firstSent == 0 {
-		c.hs.firstSent = now
-	}
 	b := buf[:headerLen]
 	putHeader(b, header{version: Version, typ: typeInit, number: c.local})
-	b = appendParams(b, c.localParams())
-	b = binary.BigEndian.AppendUint16(b, uint16(len(c.hs.cookie)))
-	b = append(b, c.hs.cookie...)
+	b = appendParams(b, c.cfg.params())
+	b = binary.BigEndian.AppendUint32(b, micros(now-c.hs.began))
 	n := len(b)
 	b = buf[:MinDatagram]
 	clear(b[n:])
@@ -90,55 +89,78 @@ func (c *Conn) pollHandshake(now time.Duration, buf []byte) Transmit {
 	return Transmit{N: len(b), SegmentSize: len(b), To: c.addr}
 }
 
-func (c *Conn) writeAccept(buf []byte) int {
-	b := buf[:headerLen]
-	putHeader(b, header{version: Version, typ: typeAccept, dest: c.remote, number: c.local})
-	b = appendParams(b, c.localParams())
-	b = append(b, c.hs.reset[:]...)
-	seal(b)
-	c.traceSent(PacketEvent{Now: c.now, Type: "accept", Number: c.local, Size: len(b)})
-	return len(b)
+// begin writes what a packet begins with: its header, and until the server is
+// known to have the connection what it makes one from.
+func (c *Conn) begin(b []byte, number uint64) []byte {
+	h := header{version: Version, typ: typeData, dest: c.remote, number: number}
+	if c.hs.open {
+		h.typ = typeOpen
+		putHeader(b, h)
+		return appendOpening(b[:headerLen], opening{source: c.local, peer: c.cfg.params(), cookie: c.hs.cookie})
+	}
+	putHeader(b, h)
+	return b[:headerLen]
 }
 
-// handleHandshake takes in a datagram that is not of type data.
+// complete pads an OPEN that is too short.
+func (c *Conn) complete(b []byte) []byte {
+	if n := len(b); c.hs.open && n < minOpen {
+		b = b[:minOpen]
+		clear(b[n:])
+	}
+	return b
+}
+
+// confirmAt is when a client that has a cookie and no answer asks for one, or
+// gives up.
+func (c *Conn) confirmAt() time.Duration {
+	if !c.hs.open {
+		return never
+	}
+	return min(c.hs.next, c.hs.deadline)
+}
+
+// confirmed is told that the server has the connection.
+func (c *Conn) confirmed() { c.hs.open = false }
+
+// handleRetry takes in what a client needs in order to send data.
+func (c *Conn) handleRetry(now time.Duration, h header, body []byte) error {
+	g, err := parseGrant(body)
+	if err != nil || h.number == 0 {
+		return errFrame
+	}
+	c.remote = h.number
+	c.hs.cookie = append(c.hs.cookie[:0], g.cookie...)
+	c.hs.reset = g.reset
+	if c.hs.open {
+		return nil // a newer cookie
+	}
+	if d := now - c.hs.began - time.Duration(g.echo)*time.Microsecond; d > 0 && d <= now-c.hs.began {
+		c.rtt.seed(min(d, time.Second))
+	}
+	c.hs.open = true
+	c.establish(now, g.peer)
+	c.hs.wait = max(3*c.rtt.smoothed/2, 50*time.Millisecond)
+	c.hs.next = now + c.hs.wait
+	c.needPing = true // tells the server, even if nothing is to be said
+	if g.peer.arq != c.cfg.ARQ {
+		c.disagree() // which tells the server, too
+	}
+	return nil
+}
+
+// handleHandshake takes in a datagram that carries no frames.
 func (c *Conn) handleHandshake(now time.Duration, h header, b []byte, from netip.AddrPort) {
 	body := b[headerLen:]
-	ours := from == c.addr && h.dest == c.local
-	waiting := c.client && c.state == StateHandshake
+	ours := c.client && from == c.addr && h.dest == c.local
+	waiting := c.state == StateHandshake
 	switch {
-	case h.typ == typeRetry && ours && waiting && c.hs.cookie == nil:
-		cookie, err := parseCookie(body)
-		if err != nil || len(cookie) == 0 {
+	case h.typ == typeRetry && ours && (waiting || c.hs.open):
+		if err := c.handleRetry(now, h, body); err != nil {
 			c.drop(len(b), DropMalformed)
 			return
 		}
-		c.hs.cookie = append([]byte(nil), cookie...)
-		c.hs.next = now
-		c.hs.wait = min(max(3*(now-c.hs.began)/2, 50*time.Millisecond), 2*initRetry)
-	case h.typ == typeRetry && ours && waiting:
-		// A second cookie, for an INIT that was sent again: take the
-		// newer one, but do not hurry.
-		if cookie, err := parseCookie(body); err == nil && len(cookie) > 0 {
-			c.hs.cookie = append(c.hs.cookie[:0], cookie...)
-		}
-	case h.typ == typeAccept && ours && waiting && c.hs.cookie != nil:
-		p, rest, err := parseParams(body)
-		if err != nil || len(rest) != resetTokenLen || h.number == 0 {
-			c.drop(len(b), DropMalformed)
-			return
-		}
-		c.remote = h.number
-		copy(c.hs.reset[:], rest)
-		// If the INIT was sent again this is too long; the first sample
-		// replaces it.
-		c.rtt.seed(min(now-c.hs.firstSent, time.Second))
-		c.establish(now, p)
-		if p.arq != c.cfg.ARQ {
-			c.disagree() // which tells the server, too
-			break
-		}
-		c.needPing = true // tells the server, even if nothing is to be said
-	case h.typ == typeVersion && ours && waiting && c.hs.cookie == nil:
+	case h.typ == typeVersion && ours && waiting:
 		for _, v := range body {
 			if v == Version { // it speaks ours: somebody plays tricks
 				c.drop(len(b), DropVersion)
@@ -146,9 +168,6 @@ func (c *Conn) handleHandshake(now time.Duration, h header, b []byte, from netip
 			}
 		}
 		c.finish(ErrVersion)
-	case h.typ == typeInit && !c.client && h.number == c.remote && from == c.addr:
-		c.hs.acceptDue = c.state == StateEstablished
-		c.lastRecv = now // the client is there, and waits for the ACCEPT
 	case h.typ == typeReset && c.client && from == c.addr && h.number == c.remote &&
 		c.state == StateEstablished && len(body) == resetTokenLen && [resetTokenLen]byte(body) == c.hs.reset:
 		c.finish(ErrReset)

@@ -37,7 +37,7 @@ func newCouple(t testing.TB, client, server Config) *couple {
 // newPair is newCouple where there may be no agreement.
 func newPair(t testing.TB, client, server Config) *couple {
 	client.Seed[0], server.Seed[0] = 1, 2
-	p := &couple{t: t, acc: NewAcceptor([32]byte{9}), from: addrC}
+	p := &couple{t: t, acc: NewAcceptor([32]byte{9}, server), from: addrC}
 	p.c = Dial(0, client, addrS)
 	buf, reply := make([]byte, MaxDatagram), make([]byte, 128)
 	for p.s == nil {
@@ -55,6 +55,7 @@ func newPair(t testing.TB, client, server Config) *couple {
 			continue
 		}
 		p.s = p.acc.Accept(p.now, server, v)
+		p.s.HandleDatagram(p.now, buf[:x.N], addrC, NotECT)
 	}
 	p.run(10 * time.Millisecond)
 	return p
@@ -236,18 +237,33 @@ func TestHoles(t *testing.T) {
 
 // TestCookie: cookies are good for one address, one client, and ten seconds.
 func TestCookie(t *testing.T) {
-	a := NewAcceptor([32]byte{1})
+	a := NewAcceptor([32]byte{1}, Config{})
 	c := Dial(0, Config{}, addrS)
 	buf, reply := make([]byte, 2000), make([]byte, 128)
 	x := c.PollTransmit(0, buf)
-	v := a.Examine(time.Second, addrC, buf[:x.N], reply)
+	init := append([]byte(nil), buf[:x.N]...)
+	v := a.Examine(time.Second, addrC, init, reply)
 	c.HandleDatagram(time.Second, reply[:v.Reply], addrS, NotECT)
+	c.Write([]byte("the first flight"))
 	x = c.PollTransmit(time.Second, buf)
-	init := buf[:x.N]
-	if v := a.Examine(2*time.Second, addrC, init, reply); v.ID == 0 {
+	open := buf[:x.N]
+	if v := a.Examine(2*time.Second, addrC, open, reply); v.ID == 0 {
 		t.Fatal("a good cookie is refused")
-	} else if w := a.Examine(3*time.Second, addrC, init, reply); w.ID != v.ID {
-		t.Fatal("the same INIT asks for another connection")
+	} else if w := a.Examine(3*time.Second, addrC, open, reply); w.ID != v.ID {
+		t.Fatal("the same OPEN asks for another connection")
+	}
+	// The cookie is for one connection ID, which nobody can choose.
+	other := append([]byte(nil), open...)
+	other[8]++
+	seal(other)
+	if v := a.Examine(2*time.Second, addrC, other, reply); v.ID != 0 {
+		t.Error("an ID of the client's choice")
+	}
+	other = append([]byte(nil), open...)
+	other[headerLen]++ // the client's own ID
+	seal(other)
+	if v := a.Examine(2*time.Second, addrC, other, reply); v.ID != 0 {
+		t.Error("a cookie of another client")
 	}
 	for _, c := range []struct {
 		now  time.Duration
@@ -258,17 +274,19 @@ func TestCookie(t *testing.T) {
 		{2 * time.Second, netip.AddrPortFrom(addrC.Addr(), 7), a},
 		{12 * time.Second, addrC, a},
 		{0, addrC, a}, // from the future
-		{2 * time.Second, addrC, NewAcceptor([32]byte{2})},
+		{2 * time.Second, addrC, NewAcceptor([32]byte{2}, Config{})},
 	} {
-		if v := c.a.Examine(c.now, c.from, init, reply); v.ID != 0 || v.Reply == 0 || v.Reply >= len(init) {
+		if v := c.a.Examine(c.now, c.from, open, reply); v.ID != 0 || v.Reply == 0 || v.Reply >= len(open) {
 			t.Errorf("%v %v: %+v", c.now, c.from, v)
 		}
 	}
 	// Too short to deserve an answer.
-	short := append([]byte(nil), init[:MinDatagram-1]...)
-	seal(short)
-	if v := a.Examine(2*time.Second, addrC, short, reply); v.ID != 0 || v.Reply != 0 {
-		t.Errorf("%+v", v)
+	for _, b := range [][]byte{init[:MinDatagram-1], open[:minOpen-1]} {
+		short := append([]byte(nil), b...)
+		seal(short)
+		if v := a.Examine(2*time.Second, addrC, short, reply); v.ID != 0 || v.Reply != 0 {
+			t.Errorf("%+v", v)
+		}
 	}
 	// Another version is told which one there is; garbage is told nothing.
 	old := append([]byte(nil), init...)
@@ -280,6 +298,104 @@ func TestCookie(t *testing.T) {
 	}
 	if v := a.Examine(0, addrC, []byte("GET / HTTP/1.1\r\n"), reply); v.Reply != 0 || v.ID != 0 {
 		t.Errorf("%+v", v)
+	}
+}
+
+// TestOpen: the first flight carries data, and brings the connection into being
+// in whatever order and however often its packets come; it does so once.
+func TestOpen(t *testing.T) {
+	acc := NewAcceptor([32]byte{1}, Config{})
+	c := Dial(0, Config{}, addrS)
+	buf, reply := make([]byte, MaxDatagram), make([]byte, 128)
+	x := c.PollTransmit(0, buf)
+	v := acc.Examine(0, addrC, buf[:x.N], reply)
+	now := 20 * time.Millisecond
+	c.HandleDatagram(now, reply[:v.Reply], addrS, NotECT)
+	if !c.Established() {
+		t.Fatal("a RETRY is all that a client needs")
+	}
+	data := make([]byte, 3000)
+	c.Write(data)
+	var flight [][]byte
+	for end := now + 20*time.Millisecond; now < end; now += time.Millisecond {
+		for {
+			x := c.PollTransmit(now, buf)
+			if x.N == 0 {
+				break
+			}
+			for off := 0; off < x.N; off += x.SegmentSize {
+				b := buf[off:min(off+x.SegmentSize, x.N)]
+				if packetType(b[2]) != typeOpen || len(b) < minOpen {
+					t.Fatalf("%v of %d bytes before the server has answered", packetType(b[2]), len(b))
+				}
+				flight = append(flight, append([]byte(nil), b...))
+			}
+		}
+	}
+	if len(flight) < 3 {
+		t.Fatalf("%d packets", len(flight))
+	}
+	var s *Conn
+	for i := len(flight) - 1; i >= 0; i-- {
+		v := acc.Examine(now, addrC, flight[i], reply)
+		if v.ID == 0 || s != nil && v.ID != s.LocalID() {
+			t.Fatalf("packet %d: %+v", i, v)
+		}
+		if s == nil {
+			s = acc.Accept(now, Config{}, v)
+		}
+		s.HandleDatagram(now, flight[i], addrC, NotECT)
+		s.HandleDatagram(now, flight[i], addrC, NotECT)
+	}
+	if n := s.ReadAvailable(); n != len(data) {
+		t.Fatalf("%d of %d bytes", n, len(data))
+	}
+	// Somebody else's cookie and IDs change nothing of a connection that is there.
+	before := s.Stats().Dropped[DropUnknown]
+	other := append([]byte(nil), flight[0]...)
+	other[headerLen]++
+	seal(other)
+	s.HandleDatagram(now, other, addrC, NotECT)
+	c.HandleDatagram(now, flight[0], addrS, NotECT) // reflected
+	if s.Stats().Dropped[DropUnknown] != before+1 || c.Stats().Dropped[DropUnknown] != 1 {
+		t.Error("an OPEN of another client, or one that came back, was taken")
+	}
+	x = s.PollTransmit(now, buf)
+	c.HandleDatagram(now, buf[:x.N], addrS, NotECT)
+	c.Write(data)
+	now += 10 * time.Millisecond
+	if x = c.PollTransmit(now, buf); x.N == 0 || packetType(buf[2]) != typeData {
+		t.Error("the cookie is sent on, although the server has answered")
+	}
+}
+
+// TestOpenUnanswered: a client that got a cookie and nothing else tries again, with
+// a newer cookie if it is given one, and gives up in time.
+func TestOpenUnanswered(t *testing.T) {
+	acc := NewAcceptor([32]byte{1}, Config{})
+	c := Dial(0, Config{}, addrS)
+	buf, reply := make([]byte, MaxDatagram), make([]byte, 128)
+	x := c.PollTransmit(0, buf)
+	v := acc.Examine(0, addrC, buf[:x.N], reply)
+	c.HandleDatagram(time.Millisecond, reply[:v.Reply], addrS, NotECT)
+	acc = NewAcceptor([32]byte{2}, Config{}) // it was started anew meanwhile
+	last := 0
+	for now := time.Millisecond; !c.Done(); now = max(c.NextTimeout(), now+time.Millisecond) {
+		if now > 11*time.Second {
+			t.Fatal("it never gives up")
+		}
+		c.HandleTimeout(now)
+		if x := c.PollTransmit(now, buf); x.N > 0 {
+			v := acc.Examine(now, addrC, buf[:x.N], reply)
+			if v.ID != 0 {
+				last++ // and nothing arrives
+				continue
+			}
+			c.HandleDatagram(now, reply[:v.Reply], addrS, NotECT)
+		}
+	}
+	if c.Err() != ErrHandshakeTimeout || last < 5 {
+		t.Fatalf("%v after %d with a good cookie", c.Err(), last)
 	}
 }
 
@@ -353,6 +469,67 @@ func TestHalfClose(t *testing.T) {
 	p.run(5 * time.Second)
 	if !p.c.Done() || !p.s.Done() || p.c.Err() != nil || p.s.Err() != nil {
 		t.Fatal(p.c.State(), p.s.State(), p.c.Err(), p.s.Err())
+	}
+}
+
+// TestShortFlight: what is all that there is to say for now goes twice, so that a
+// packet lost of it costs no timeout; and the stream goes on behind it.
+func TestShortFlight(t *testing.T) {
+	p := newCouple(t, Config{}, Config{})
+	b := make([]byte, 100_000)
+	for i := range 20 {
+		dropped := false
+		p.hook = func(toServer bool, b []byte) [][]byte {
+			if toServer && !dropped && len(b) > 800 {
+				dropped = true
+				return nil
+			}
+			return [][]byte{b}
+		}
+		p.c.Write(make([]byte, 3000))
+		p.run(5 * time.Millisecond)
+		if n, err := p.s.Read(b); !dropped || n != 3000 || err != nil {
+			t.Fatalf("flight %d, with a loss: %v: %d bytes, %v", i, dropped, n, err)
+		}
+	}
+	if n := p.c.Stats().ProbeTimeouts; n > 0 {
+		t.Errorf("%d probe timeouts", n)
+	}
+}
+
+// TestConclude: an end that knows that all is well sends the end of its stream and
+// of the connection in one packet, some copies of it, and is done at once; any of
+// them ends the peer in good order. What is too much for one packet is delivered
+// first.
+func TestConclude(t *testing.T) {
+	for _, size := range []int{0, 24, lastWords, 100_000} {
+		p := newCouple(t, Config{}, Config{})
+		p.s.Write([]byte("all is well"))
+		p.s.CloseWrite()
+		p.run(50 * time.Millisecond)
+		b := make([]byte, 200_000)
+		if n, _ := p.c.Read(b); string(b[:n]) != "all is well" {
+			t.Fatalf("%q", b[:n])
+		}
+		p.c.Write(make([]byte, size))
+		p.c.Conclude()
+		lost := 0
+		p.hook = func(toServer bool, b []byte) [][]byte {
+			if size <= lastWords && toServer && lost == 0 {
+				lost++
+				return nil
+			}
+			return [][]byte{b}
+		}
+		p.run(time.Millisecond)
+		if size <= lastWords && (!p.c.Done() || lost != 1) {
+			t.Errorf("%d bytes: the client is %v", size, p.c.State())
+		}
+		p.run(3 * time.Second)
+		n, _ := p.s.Read(b)
+		if _, err := p.s.Read(b); n != size || err != io.EOF || p.s.Err() != nil || !p.s.Done() || p.c.Err() != nil || !p.c.Done() {
+			t.Errorf("%d of %d bytes, then %v; server %v %v, client %v %v", n, size, err, p.s.State(), p.s.Err(), p.c.State(), p.c.Err())
+		}
 	}
 }
 

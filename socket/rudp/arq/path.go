@@ -92,9 +92,7 @@ func (c *Conn) writeToken(now time.Duration, buf []byte, t frameType, token uint
 	number := c.sent.next
 	p := c.sent.push()
 	p.time = now
-	b := buf[:headerLen]
-	putHeader(b, header{version: Version, typ: typeData, dest: c.remote, number: number})
-	b = appendToken(b, t, token)
+	b := c.complete(appendToken(c.begin(buf, number), t, token))
 	seal(b)
 	p.size = uint16(len(b))
 	c.stats.PacketsSent++

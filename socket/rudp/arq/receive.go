@@ -12,6 +12,9 @@ import (
 func (c *Conn) HandleDatagram(now time.Duration, b []byte, from netip.AddrPort, ecn ECN) {
 	c.advance(now)
 	h, err := parseHeader(b)
+	if err == errVersion && h.typ == typeVersion {
+		err = nil // a server of any version tells so which ones it speaks
+	}
 	if err != nil {
 		reason := DropMalformed
 		switch {
@@ -27,7 +30,7 @@ func (c *Conn) HandleDatagram(now time.Duration, b []byte, from netip.AddrPort, 
 		c.drop(len(b), DropClosed)
 		return
 	}
-	if h.typ != typeData {
+	if h.typ != typeData && h.typ != typeOpen {
 		c.handleHandshake(now, h, b, from)
 		return
 	}
@@ -39,6 +42,15 @@ func (c *Conn) HandleDatagram(now time.Duration, b []byte, from netip.AddrPort, 
 		c.drop(len(b), DropUnknown) // servers do not move
 		return
 	}
+	frames := b[headerLen:]
+	if h.typ == typeOpen {
+		var o opening
+		if o, frames, err = parseOpening(frames); err != nil || c.client || o.source != c.remote {
+			c.drop(len(b), DropUnknown)
+			return
+		}
+	}
+	c.confirmed()
 	dup, old := c.acks.status(h.number)
 	if dup || old {
 		reason := DropDuplicate
@@ -55,7 +67,7 @@ func (c *Conn) HandleDatagram(now time.Duration, b []byte, from netip.AddrPort, 
 		}
 		return
 	}
-	c.handlePacket(now, h.number, b, from, ecn)
+	c.handlePacket(now, h, b, frames, from, ecn)
 }
 
 // drop counts a datagram that is ignored.
@@ -69,11 +81,12 @@ func (c *Conn) drop(size int, r DropReason) {
 // handlePacket takes in a fresh packet. Its frames are checked one after the
 // other as they are acted on: a frame that makes no sense ends the
 // connection, so nothing is left half done for long.
-func (c *Conn) handlePacket(now time.Duration, number uint64, b []byte, from netip.AddrPort, ecn ECN) {
+func (c *Conn) handlePacket(now time.Duration, h header, b, frames []byte, from netip.AddrPort, ecn ECN) {
 	var f frame
+	number := h.number
 	eliciting := false
 	ev := PacketEvent{Now: now, Type: "data", Number: number, Size: len(b), ECN: ecn}
-	for rest := b[headerLen:]; len(rest) > 0; {
+	for rest := frames; len(rest) > 0; {
 		var err error
 		if rest, err = nextFrame(rest, &f); err != nil {
 			c.protocolError(now, CodeBadFrame, "malformed frame")
@@ -132,8 +145,8 @@ func (c *Conn) handlePacket(now time.Duration, number uint64, b []byte, from net
 	}
 	newest := !c.acks.any || number > c.acks.largest
 	c.acks.record(now, number, ecn, eliciting)
-	if c.recv.complete() && eliciting {
-		c.acks.now = true // the end is acknowledged at once
+	if (c.recv.complete() || h.typ == typeOpen) && eliciting {
+		c.acks.now = true // the end is acknowledged at once, and so is the beginning
 	}
 	c.stats.PacketsReceived++
 	c.stats.BytesReceived += uint64(len(b))

@@ -72,7 +72,7 @@ type AckEvent struct {
 // PacketEvent describes a datagram. Zero lengths mean the frame was absent.
 type PacketEvent struct {
 	Now    time.Duration
-	Type   string // "data", "init", "retry", "accept", "version", "reset"
+	Type   string // "data" (also of an OPEN), "init", "retry", "version", "reset"
 	Number uint64
 	Size   int // bytes of UDP payload
 	// Offset and Length are of the DATA frame; Fin its flag.

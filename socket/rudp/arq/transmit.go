@@ -33,20 +33,19 @@ func (c *Conn) PollTransmit(now time.Duration, buf []byte) Transmit {
 		}
 		return Transmit{}
 	}
-	if c.hs.acceptDue {
-		c.hs.acceptDue = false
-		n := c.writeAccept(buf)
-		return Transmit{N: n, SegmentSize: n, To: c.addr}
-	}
 	if n, to := c.pollPath(now, buf); n > 0 {
 		return Transmit{N: n, SegmentSize: n, To: to}
 	}
-	if size := c.pmtu.wantProbe(now, c.inFlight, c); size > 0 && len(buf) >= size {
+	if size := c.pmtu.wantProbe(now, c.inFlight, c); size > 0 && len(buf) >= size && !c.hs.open {
 		n := c.writeMTUProbe(now, buf[:size])
 		return Transmit{N: n, SegmentSize: n, To: c.addr, ECN: NotECT}
 	}
+	if c.concluding() {
+		n := c.conclude(now, buf)
+		return Transmit{N: n, SegmentSize: n, To: c.addr}
+	}
 	t := c.pollData(now, buf)
-	if t.N == 0 && c.datagrams != nil {
+	if t.N == 0 && c.datagrams != nil && !c.hs.open {
 		t = c.pollDatagrams(now, buf)
 	}
 	return t
@@ -121,6 +120,12 @@ const (
 // nextKind decides what may be sent next, and if nothing, what forbids it.
 func (c *Conn) nextKind(now time.Duration) (sendKind, Limiter) {
 	if c.book != nil {
+		if c.hs.open { // a frame would leave no room for the cookie
+			if c.needPing {
+				return sendControl, 0
+			}
+			return sendNothing, LimitApp
+		}
 		return c.book.next(c)
 	}
 	size := c.pmtu.size
@@ -166,21 +171,30 @@ func (c *Conn) nextKind(now time.Duration) (sendKind, Limiter) {
 	return sendNothing, LimitApp
 }
 
-// tailWanted reports whether a copy of something in flight is worth sending.
+// tailWanted reports whether a copy of something in flight is worth sending: at
+// the end of the stream, and of a flight so short that the peer can but wait for the
+// rest of it, as it does in every handshake.
 func (c *Conn) tailWanted() bool {
+	p, known := c.lossEstimate()
+	copies := tailCopies(p, c.inFlight/c.pmtu.size)
 	if !c.send.fin {
-		return false
+		if c.send.end-c.send.una > shortFlight {
+			return false
+		}
+		if !known {
+			copies = 1
+		}
 	}
-	return c.tail.seek(&c.send, tailCopies(c.lossEstimate(), c.inFlight/c.pmtu.size))
+	return c.tail.seek(&c.send, copies)
 }
 
-// lossEstimate is the share of packets lost so far.
-func (c *Conn) lossEstimate() float64 {
-	known := c.stats.PacketsAcked + c.stats.PacketsLost
-	if known < 100 {
-		return 0
+// lossEstimate is the share of packets lost so far, if enough were sent to tell.
+func (c *Conn) lossEstimate() (p float64, known bool) {
+	n := c.stats.PacketsAcked + c.stats.PacketsLost
+	if n < 100 {
+		return 0, false
 	}
-	return float64(c.stats.PacketsLost-c.stats.PacketsSpurious) / float64(known)
+	return float64(c.stats.PacketsLost-c.stats.PacketsSpurious) / float64(n), true
 }
 
 // writePacket writes one packet of at most len(b) bytes.
@@ -189,14 +203,13 @@ func (c *Conn) writePacket(now time.Duration, b []byte, kind sendKind, ack bool)
 	p := c.sent.push()
 	p.time = now
 	p.state = packetIgnored
-	putHeader(b, header{version: Version, typ: typeData, dest: c.remote, number: number})
-	out := b[:headerLen]
+	out := c.begin(b, number)
 	tracing := c.cfg.Trace != nil && c.cfg.Trace.PacketSent != nil
 	var ev PacketEvent
 	var data span // where in b the stream's bytes are, or would be
 
 	if ack && c.acks.any {
-		room := len(b) - headerLen - windowFrameLen
+		room := len(b) - len(out) - windowFrameLen
 		if kind != sendAck {
 			room = min(room/2, 400)
 		}
@@ -244,7 +257,7 @@ func (c *Conn) writePacket(now time.Duration, b []byte, kind sendKind, ack bool)
 			}
 		} else {
 			off, n = c.tail.take(&c.send, room)
-			fin = off+uint64(n) == c.send.end
+			fin = c.send.fin && off+uint64(n) == c.send.end
 			c.stats.TailCopies++
 			p.flags |= isTail
 		}
@@ -274,6 +287,7 @@ func (c *Conn) writePacket(now time.Duration, b []byte, kind sendKind, ack bool)
 			clear(out[k:])
 		}
 	}
+	out = c.complete(out)
 	p.size = uint16(len(out))
 	if !c.gather.on {
 		seal(out)

@@ -10,7 +10,7 @@ import (
 )
 
 // Version is the protocol version this package speaks.
-const Version = 1
+const Version = 2
 
 // Sizes of the wire format, in bytes of UDP payload.
 const (
@@ -42,12 +42,12 @@ const (
 	typeData    packetType = 0
 	typeInit    packetType = 1
 	typeRetry   packetType = 2
-	typeAccept  packetType = 3
+	typeOpen    packetType = 3
 	typeVersion packetType = 4
 	typeReset   packetType = 5
 )
 
-var packetTypeNames = [...]string{"data", "init", "retry", "accept", "version", "reset"}
+var packetTypeNames = [...]string{"data", "init", "retry", "open", "version", "reset"}
 
 func (t packetType) String() string {
 	if int(t) < len(packetTypeNames) {
@@ -103,8 +103,8 @@ func checksum(b []byte) uint32 {
 	return crc32c.Update(sum, b[8:])
 }
 
-// header is the fixed start of every datagram. In handshake datagrams the
-// packet number's place holds the sender's connection ID.
+// header is the fixed start of every datagram. In INIT, RETRY, VERSION and
+// RESET the packet number's place holds the sender's connection ID.
 type header struct {
 	version byte
 	typ     packetType
@@ -196,6 +196,81 @@ func parseParams(b []byte) (p params, rest []byte, err error) {
 		p.maxDatagram = MaxDatagram
 	}
 	return p, b[paramsLen:], nil
+}
+
+// opening is what an OPEN has before its frames.
+type opening struct {
+	source uint64 // the client's connection ID
+	peer   params
+	cookie []byte // aliases the datagram
+}
+
+// minOpen is how long an OPEN is at least: longer than a RETRY, so that one whose
+// cookie is not good any more can be answered.
+const minOpen = 128
+
+func appendOpening(b []byte, o opening) []byte {
+	b = appendParams(binary.BigEndian.AppendUint64(b, o.source), o.peer)
+	return appendCookie(b, o.cookie)
+}
+
+func parseOpening(b []byte) (o opening, rest []byte, err error) {
+	if len(b) < 8 {
+		return o, nil, errTruncated
+	}
+	o.source = binary.BigEndian.Uint64(b)
+	if o.peer, rest, err = parseParams(b[8:]); err != nil {
+		return o, nil, err
+	}
+	if o.cookie, rest, err = parseCookie(rest); err == nil && o.source == 0 {
+		err = errFrame
+	}
+	return o, rest, err
+}
+
+// grant is the body of a RETRY: all that a client needs in order to send data.
+type grant struct {
+	peer   params
+	reset  [resetTokenLen]byte
+	echo   uint32 // of the INIT's clock
+	cookie []byte // aliases the datagram
+}
+
+func appendGrant(b []byte, g grant) []byte {
+	b = append(appendParams(b, g.peer), g.reset[:]...)
+	return appendCookie(binary.BigEndian.AppendUint32(b, g.echo), g.cookie)
+}
+
+func parseGrant(b []byte) (g grant, err error) {
+	var rest []byte
+	if g.peer, rest, err = parseParams(b); err != nil {
+		return g, err
+	}
+	if len(rest) < resetTokenLen+4 {
+		return g, errTruncated
+	}
+	g.reset = [resetTokenLen]byte(rest)
+	g.echo = binary.BigEndian.Uint32(rest[resetTokenLen:])
+	if g.cookie, rest, err = parseCookie(rest[resetTokenLen+4:]); err == nil && (len(g.cookie) == 0 || len(rest) > 0) {
+		err = errFrame
+	}
+	return g, err
+}
+
+func appendCookie(b, cookie []byte) []byte {
+	return append(binary.BigEndian.AppendUint16(b, uint16(len(cookie))), cookie...)
+}
+
+// parseCookie reads the cookie at the start of b and returns what follows it.
+func parseCookie(b []byte) (cookie, rest []byte, err error) {
+	if len(b) < 2 {
+		return nil, nil, errTruncated
+	}
+	n := int(binary.BigEndian.Uint16(b))
+	if n > maxCookie || len(b) < 2+n {
+		return nil, nil, errFrame
+	}
+	return b[2 : 2+n], b[2+n:], nil
 }
 
 // frame is one decoded frame. It is a plain union, not an interface, so that

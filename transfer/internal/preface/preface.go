@@ -3,6 +3,8 @@
 //
 //	"WHERRY/1" 'H'          the plain protocol's frames follow (package transfer)
 //	"WHERRY/1" 'E' reason   this end cannot talk to that one; the end
+//	                        reason 1: it expects a code; 2: it is plain;
+//	                        3: it was told TCP, not UDP; 4: UDP, not TCP
 //	a TLS record            the peer expects a code (package transfer/pairing)
 //
 // Both ends of the plain protocol send theirs at once; of the paired one, the
@@ -137,7 +139,29 @@ const (
 	WantCode Reason = 1
 	// AmPlain: the refusing end is plain, the other expects a code.
 	AmPlain Reason = 2
+	// ToldTCP and ToldUDP: the refusing end was told that transport, and this
+	// connection is over the other one. An end that dialed in vain over its own
+	// says so to whoever listens over the other, and that end answers with the
+	// other of the two.
+	ToldTCP Reason = 3
+	ToldUDP Reason = 4
 )
+
+// Transports are the words for what both ends were told if r is of whoever was
+// told another transport than this end; ok is false if r is about something else.
+func (r Reason) Transports() (theirs, ours string, ok bool) {
+	switch r {
+	case ToldTCP:
+		return "TCP", "UDP", true
+	case ToldUDP:
+		return "UDP", "TCP", true
+	}
+	return "", "", false
+}
+
+// Answer is the refusal with which the end that listens answers ToldTCP or
+// ToldUDP.
+func (r Reason) Answer() Reason { return ToldTCP + ToldUDP - r }
 
 // RefusalLen is the length in bytes of a refusal: Magic, Refusal, the reason.
 const RefusalLen = len(Magic) + 2

@@ -211,7 +211,7 @@ func Run(cfg Config) (*Result, error) {
 		x.Client.Seed, x.Server.Seed = seed(cfg.Seed, i, 0), seed(cfg.Seed, i, 1)
 		x.client.addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 1)
 		x.server.addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 2)
-		x.server.acceptor = arq.NewAcceptor(seed(cfg.Seed, i, 2))
+		x.server.acceptor = arq.NewAcceptor(seed(cfg.Seed, i, 2), x.Server)
 		x.client.wake, x.server.wake = f.Start, arq.Never
 		r.flows = append(r.flows, x)
 	}
@@ -339,8 +339,6 @@ func (r *runner) arrive(dir int, b []byte) {
 		}
 		if e.conn == nil {
 			e.conn = e.acceptor.Accept(r.now, f.Server, v)
-			e.wake = r.now
-			return
 		}
 	}
 	if e.conn != nil {
