@@ -104,7 +104,7 @@ func TestPythonReceiver(t *testing.T) {
 		}
 		t.Skipf("NOT TESTED against libzmq: Debian's python3-zmq or python3-cryptography is not installed (%v)", err)
 	}
-	x := send(t, testTree(t, 20<<20), SenderOptions{Patience: time.Minute})
+	x := send(t, testTree(t, 10<<20), SenderOptions{Patience: time.Minute})
 	if err := <-x.summary; err != nil {
 		t.Fatal(err)
 	}
