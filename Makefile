@@ -1,4 +1,4 @@
-.PHONY: build test race lint lint-selftest fuzz bench bench-udp bench-fleet fairness wan microbench cross scenarios ci
+.PHONY: build test race lint lint-selftest fuzz bench bench-udp bench-fleet memory fairness wan microbench cross scenarios ci
 
 build:
 	go build -o bin/ ./cmd/wherry
@@ -34,6 +34,11 @@ bench-udp:
 # is killed; QPS=0 does not limit them.
 bench-fleet:
 	bench/fleet
+
+# make memory: the peak memory of both ends for a big file, many files and a sparse
+# one, plain and encrypted, over TCP and UDP; WHAT=big for one of them.
+memory:
+	bench/memory $(WHAT)
 
 # The tables of socket/rudp/arq's documentation: goodput over loss and round trip,
 # shares beside CUBIC and among ourselves. SEEDS=10 for narrower ones.

@@ -141,6 +141,10 @@ func (w *wire) transfer(b *box.Box, r Run, file, inbox, traced string) (end, err
 		// failure.
 		if got.Event == "done" {
 			got.Seconds = max(got.Seconds, sent.Seconds)
+			// It counts whole files; of this one all counts that has come.
+			if d := got.Datagrams; d != nil && d.Missing >= 0 && d.Missing <= int64(r.Plan.File.Size) {
+				got.Bytes = int64(r.Plan.File.Size) - d.Missing
+			}
 			return got, nil
 		}
 	}
@@ -188,7 +192,10 @@ type end struct {
 	Sent                    *int64 `json:"packets_sent"`
 	Lost                    *int64 `json:"packets_lost"`
 	Again                   *int64 `json:"retransmits"`
-	RTT                     *struct {
+	Datagrams               *struct {
+		Missing int64 `json:"missing_bytes"`
+	}
+	RTT *struct {
 		Min, Median, P99 *float64
 	} `json:"rtt_ms"`
 }

@@ -26,6 +26,7 @@ type link struct {
 	conn    net.Conn
 	timeout time.Duration
 	greetBy time.Time // until when the peer's hello must be here; zero once it is
+	portion int       // what is written under one deadline
 	br      *bufio.Reader
 
 	wmu       sync.Mutex
@@ -43,15 +44,22 @@ const parting = 500 * time.Millisecond
 // it, straight to where it is hashed and written.
 const readBuffer = 64 << 10
 
-// writePortion is what is written under one deadline: little enough for slow
-// links, enough that the system calls cost nothing.
+// writePortion is what is written under one deadline where a Write that timed out
+// cannot be continued: little enough for slow links, where a whole group takes
+// longer than a peer may be silent.
 const writePortion = 128 << 10
 
 func newLink(conn net.Conn, timeout time.Duration) *link {
 	if timeout <= 0 {
 		timeout = DefaultTimeout
 	}
-	l := &link{conn: conn, timeout: timeout}
+	l := &link{conn: conn, timeout: timeout, portion: writePortion}
+	if below, bare := beneath(conn); below != nil {
+		below.LimitLocalQueue()
+		if bare {
+			l.portion = bufferSize
+		}
+	}
 	l.br = bufio.NewReaderSize(silenceReader{l}, readBuffer)
 	return l
 }
@@ -77,12 +85,14 @@ func (l *link) write(bufs ...[]byte) error {
 	defer l.wmu.Unlock()
 	// A peer may be busy (its disk flushes) and still be alive, which its pings
 	// show and the reading side watches; so writing is given longer than silence.
-	// It is counted for each portion: on a slow link a whole group takes longer.
+	// It is counted for each portion, or anew when as much as one has got through:
+	// on a slow link a whole group takes longer.
 	for _, b := range bufs {
 		for len(b) > 0 {
 			l.writeBy(time.Now().Add(4 * l.timeout))
-			n := min(len(b), writePortion)
-			if _, err := l.conn.Write(b[:n]); err != nil {
+			n, err := l.conn.Write(b[:min(len(b), l.portion)])
+			goesOn := n >= writePortion && !l.closing.Load() && errors.Is(err, os.ErrDeadlineExceeded)
+			if err != nil && !goesOn {
 				return l.explain("sending to", err)
 			}
 			b = b[n:]
@@ -219,7 +229,25 @@ func (l *link) part(err error) {
 	if !ok || half.CloseWrite() != nil {
 		return
 	}
-	_, _ = io.CopyN(io.Discard, l.conn, 64<<20)
+	if _, rerr := io.CopyN(io.Discard, l.conn, 64<<20); rerr == io.EOF && err == nil {
+		conclude(l.conn) // the peer has said its last word, and heard ours
+	}
+}
+
+// conclude closes the connection below conn, if that has a way to do so without
+// waiting for the peer, which must not need anything more.
+func conclude(conn net.Conn) {
+	for {
+		switch c := conn.(type) {
+		case interface{ Conclude() error }:
+			_ = c.Conclude()
+			return
+		case interface{ NetConn() net.Conn }:
+			conn = c.NetConn()
+		default:
+			return
+		}
+	}
 }
 
 // lost reports whether err means that nobody is there to talk to.
@@ -231,13 +259,13 @@ func lost(err error) bool {
 // would let it send a byte now and then and hold a place for ever.
 const greeting = 10 * time.Second
 
-// open exchanges preamble and hello. Both ends speak at once, so it costs one
-// round trip.
-func (l *link) open(ours hello) (theirs hello, err error) {
+// open exchanges preamble and hello, with which more goes along. Both ends speak at
+// once, so it costs one round trip.
+func (l *link) open(ours hello, more []byte) (theirs hello, err error) {
 	l.greetBy = time.Now().Add(greeting)
 	defer func() { l.greetBy = time.Time{} }()
 	out := append([]byte(preface.Magic), preface.Hello)
-	if err := l.write(appendFrame(out, frameHello, ours.encode())); err != nil {
+	if err := l.write(append(appendFrame(out, frameHello, ours.encode()), more...)); err != nil {
 		return hello{}, err
 	}
 	if err := l.preface(); err != nil {

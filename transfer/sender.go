@@ -20,7 +20,12 @@ type SendOptions struct {
 	// end that dialed sets it. Without Redial and Sessions a lost connection ends
 	// the transfer.
 	Redial func(ctx context.Context) (net.Conn, error)
-	// Sessions is where an end that listens is given further connections.
+	// DialStream makes another connection to the same receiver beside first, which
+	// is open; Redial if it is nil.
+	DialStream func(ctx context.Context, first net.Conn) (net.Conn, error)
+	// Sessions is where an end that listens is given further connections: through
+	// Join, or by a call of Send with the same Sessions, which then returns
+	// ErrContinued.
 	Sessions *Sessions
 	// Streams is how many TCP connections may carry content at once, 1 to
 	// MaxStreams; the smaller number of the two ends' counts. With zero the other
@@ -70,16 +75,32 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 	}
 	_, _ = rand.Read(ours.Session[:])
 	a := newAttempts(ours, o.Timeout, o.Redial, o.Sessions)
+	a.dialStream = o.DialStream
 	if o.Sessions != nil {
+		var taken bool
+		var err error
+		if conn, taken, err = o.Sessions.claim(ctx, conn, Sending); err != nil {
+			return Result{}, err
+		}
+		if taken {
+			return Result{}, ErrContinued
+		}
 		o.Sessions.take(ours.Session, a, opened{})
 		defer o.Sessions.drop(a)
+	}
+	var early *prelude
+	if o.Redial != nil {
+		if early = newPrelude(src); early != nil {
+			a.prelude = early.frames
+		}
 	}
 	now, err := a.open(ctx, conn)
 	if err != nil {
 		return Result{}, err
 	}
-	if now.theirs.Features&featureStream != 0 {
-		return Result{}, o.Sessions.adopt(now)
+	if now.theirs.Features&featureStream != 0 { // of a transfer that is no more
+		now.link.goodbye(errNotOurs)
+		return Result{}, errNotOurs
 	}
 	if o.Datagrams != nil && now.theirs.Features&featureDatagrams == 0 {
 		err := protocolErrorf("it takes no datagrams")
@@ -90,7 +111,7 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 	if o.Trace.Connected != nil {
 		o.Trace.Connected(now.link.conn.RemoteAddr().String())
 	}
-	memory := &sendMemory{ends: map[int]sentFile{}, keep: a.possible()}
+	memory := &sendMemory{ends: map[int]sentFile{}, keep: a.possible(), early: early}
 	var earlier Result
 	for {
 		s := &sender{src: src, compress: o.Compress, packAll: o.packAll, limiter: o.Limiter, limits: now.theirs.Features&featureLimit != 0, link: now.link, trace: o.Trace, memory: memory, attempts: a, wanted: map[int]bool{}, settled: map[int]bool{}, sent: map[int]fileEnd{}}
@@ -236,8 +257,15 @@ func (s *sender) run(ctx context.Context, first opened) error {
 	if dial > 0 || most > 0 && agreeStreams(s.attempts.hello().Streams, theirs.Streams) > 1 {
 		s.feeder.largestFirst() // already, lest the order depend on when they come
 	}
+	s.fleet.tell = func(conn net.Conn) func() { return s.trace.stream(&s.mu, conn) }
 	wg.Go(func() { s.join(ctx, cancel) })
-	task(func() error { return s.sendManifest(ctx, s.feeder.holes) })
+	if s.memory.early != nil { // decisions about it may be here already
+		if err := s.sendManifest(ctx, s.feeder.holes); err != nil {
+			cancel(err)
+		}
+	} else {
+		task(func() error { return s.sendManifest(ctx, s.feeder.holes) })
+	}
 	task(func() error { return s.sendContent(ctx, producers) })
 	err := s.receive()
 	if s.trace.Closing != nil {
@@ -299,8 +327,10 @@ func (s *sender) ended(end fileEnd) {
 
 func (s *sender) sendManifest(ctx context.Context, holes bool) error {
 	buf := make([]byte, frameHeader, maxControl)
+	early := s.memory.early
+	s.memory.early = nil
 	flush := func() error {
-		if len(buf) == frameHeader {
+		if len(buf) == frameHeader || early != nil {
 			return nil
 		}
 		putFrameHeader(buf, frameManifest, len(buf)-frameHeader)
@@ -322,6 +352,9 @@ func (s *sender) sendManifest(ctx context.Context, holes bool) error {
 		}
 	} else {
 		s.memory.ends = map[int]sentFile{} // numbers of a list that may change
+		if early != nil {
+			list = early.walk
+		}
 	}
 	err := list(func(e Entry) error {
 		if ctx.Err() != nil {
@@ -367,6 +400,9 @@ func (s *sender) sendManifest(ctx context.Context, holes bool) error {
 	s.memory.totals, s.memory.entries = totals, &s.entries
 	end := manifestEnd{uint64(s.entries.n), uint64(totals.Bytes), uint64(totals.Skipped)}
 	s.mu.Unlock()
+	if early != nil {
+		return nil // it went with the hello
+	}
 	return s.link.frame(frameManifestEnd, end.encode())
 }
 
@@ -407,6 +443,10 @@ func (s *sender) emit(ctx context.Context, b batch) error {
 		return nil
 	}
 	begun := time.Now()
+	var w writing
+	if s.feeder.pack != nil {
+		w = s.feeder.pack.link.begin(begun)
+	}
 	var err error
 	if s.datagrams != nil {
 		err = s.datagrams.write(ctx, s.link, b.frames)
@@ -419,14 +459,13 @@ func (s *sender) emit(ctx context.Context, b batch) error {
 	now := time.Now()
 	s.turn <- turn{t.link, now}
 	if s.feeder.pack != nil && !s.packAll {
-		s.feeder.pack.link.took(len(b.frames), now.Sub(begun))
+		s.feeder.pack.link.end(now, w, len(b.frames))
 	}
+	links := time.Duration(1 + s.fleet.count())
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if t.link == s.link { // of several, one stands for all
-		s.result.Waited.Disk += begun.Sub(t.mark)
-		s.result.Waited.Network += now.Sub(begun)
-	}
+	s.result.Waited.Disk += begun.Sub(t.mark) / links // the mean over them
+	s.result.Waited.Network += now.Sub(begun) / links
 	for _, m := range b.moved {
 		if !m.hole {
 			s.result.Moved += int64(m.n)

@@ -93,13 +93,13 @@ func receive(c *cli.Context, io stdio) error {
 			return p.fail(err)
 		}
 		defer peer.close()
-		o.Redial, o.Sessions = peer.redial, peer.sessions
+		o.Redial, o.DialStream, o.Sessions = peer.redial, peer.stream, peer.sessions
 		return receiveOne(c.Context, m.session("receive", peer.conn), peer.conn, o)
 	}
 	o.Sessions = &transfer.Sessions{}
 	o.Idle = 5 * m.timeout // a minute, unless --timeout says otherwise
-	return serve(c.Context, m, "receive", 0, func(s *session, conn net.Conn) error {
-		return receiveOne(c.Context, s, conn, o)
+	return serve(c.Context, m, "receive", 0, o.Sessions, func(ctx context.Context, s *session, conn net.Conn) error {
+		return receiveOne(ctx, s, conn, o)
 	})
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"net"
 
@@ -101,7 +102,7 @@ func send(c *cli.Context, io stdio) error {
 		return p.fail(err)
 	}
 	defer m.rec.close()
-	one := func(s *session, conn net.Conn, o transfer.SendOptions) error {
+	one := func(ctx context.Context, s *session, conn net.Conn, o transfer.SendOptions) error {
 		o.Timeout, o.Compress, o.Trace = m.timeout, c.Bool("compress"), s.trace()
 		o.Streams = m.streams
 		var err error
@@ -114,12 +115,16 @@ func send(c *cli.Context, io stdio) error {
 			s.measure.stop() // now: what the kernel counts from here on is waiting for receipts
 			return s.measure.limiter(true, w)
 		}
-		result, err := transfer.Send(c.Context, conn, src, o)
+		result, err := transfer.Send(ctx, conn, src, o)
+		if errors.Is(err, transfer.ErrContinued) {
+			return nil // the transfer that it belongs to has it, and will tell
+		}
 		return s.done(result, err)
 	}
 	if receivers != 1 {
-		return serve(c.Context, m, "send", receivers, func(s *session, conn net.Conn) error {
-			return one(s, conn, transfer.SendOptions{})
+		sessions := &transfer.Sessions{}
+		return serve(c.Context, m, "send", receivers, sessions, func(ctx context.Context, s *session, conn net.Conn) error {
+			return one(ctx, s, conn, transfer.SendOptions{Sessions: sessions})
 		})
 	}
 	peer, err := m.one(c.Context)
@@ -127,7 +132,7 @@ func send(c *cli.Context, io stdio) error {
 		return p.fail(err)
 	}
 	defer peer.close()
-	return one(m.session("send", peer.conn), peer.conn, transfer.SendOptions{Redial: peer.redial, Sessions: peer.sessions})
+	return one(c.Context, m.session("send", peer.conn), peer.conn, transfer.SendOptions{Redial: peer.redial, DialStream: peer.stream, Sessions: peer.sessions})
 }
 
 // maxReceivers bounds --count: more are a mistake.

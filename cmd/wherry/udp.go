@@ -183,6 +183,11 @@ func udpLimiter(s arq.Stats) string {
 	var total, most time.Duration
 	which := arq.LimitApp
 	for i, d := range s.Limited {
+		if arq.Limiter(i) == arq.LimitApp && s.StreamWaiting > 0 {
+			// Before a small file is on its way all of it is written: a source
+			// that is ahead is not what all waits for.
+			continue
+		}
 		total += d
 		if d > most {
 			most, which = d, arq.Limiter(i)

@@ -70,6 +70,49 @@ func (c *Conn) maybeFinish(now time.Duration) {
 	}
 }
 
+const (
+	// lastWords is how many bytes a concluding packet takes along.
+	lastWords = 512
+	// lastCopies is how often it is sent at most, and at least two times.
+	lastCopies = 6
+)
+
+// concluding reports whether all that is left can go with the end.
+func (c *Conn) concluding() bool {
+	return c.concluded && c.state == StateEstablished && c.book == nil && c.send.end-c.send.una <= lastWords && c.send.end <= c.peerLimit
+}
+
+// conclude writes what is left of the stream and CLOSE, and with the last copy ends
+// the connection.
+func (c *Conn) conclude(now time.Duration, buf []byte) int {
+	if c.last == 0 {
+		p, _ := c.lossEstimate()
+		c.last = 2
+		for left := p * p; left > 1e-4 && c.last < lastCopies; left *= p {
+			c.last++
+		}
+	}
+	b := c.begin(buf, c.sent.next)
+	c.sent.next++
+	c.sent.floor, c.sent.scan = c.sent.next, c.sent.next
+	b = c.acks.append(b, now, 200)
+	k, n := len(b), int(c.send.end-c.send.una)
+	b = buf[:k+dataFrameLen+n]
+	putDataFrame(b[k:], c.send.una, n, true)
+	if n > 0 {
+		c.send.read(c.send.una, b[k+dataFrameLen:])
+	}
+	b = c.complete(appendClose(b, CodeNone, false, ""))
+	seal(b)
+	c.stats.PacketsSent++
+	c.stats.BytesSent += uint64(len(b))
+	c.traceSent(PacketEvent{Now: now, Type: "data", Number: c.sent.next - 1, Size: len(b), Offset: c.send.una, Length: n, Fin: true, Close: true})
+	if c.last--; c.last == 0 {
+		c.setState(StateDone)
+	}
+	return len(b)
+}
+
 // pollClose writes the CLOSE if it is time.
 func (c *Conn) pollClose(now time.Duration, buf []byte) int {
 	if !c.end.send && now < c.end.next {

@@ -86,9 +86,11 @@ type Conn struct {
 	flow      flowControl
 	readGone  bool // the application will not read any more
 	closeSent bool // Close was called
+	concluded bool // Conclude was called
 
 	path path
 	end  closing
+	last int // copies of a concluding packet that are to be sent
 
 	lastRecv  time.Duration // anything intact
 	lastSent  time.Duration // anything eliciting
@@ -181,6 +183,13 @@ func (c *Conn) WriteSpace() int {
 // Unacked is how many written bytes the peer has not acknowledged.
 func (c *Conn) Unacked() int { return int(c.send.end - c.send.una) }
 
+// Unsent is how many written bytes were never sent.
+func (c *Conn) Unsent() int { return int(c.send.end - c.send.nxt) }
+
+// WindowDue reports whether so much was read that the peer should be told of its
+// new window now, and not with the next ACK.
+func (c *Conn) WindowDue() bool { return c.state == StateEstablished && c.flow.due(&c.recv) }
+
 // Flushed reports whether the peer acknowledged everything written, and the
 // end of the stream if CloseWrite was called.
 func (c *Conn) Flushed() bool {
@@ -191,10 +200,13 @@ func (c *Conn) Flushed() bool {
 // none yet, [io.EOF] at the end of the stream, and the connection's error
 // once what had arrived before it is read.
 func (c *Conn) Read(b []byte) (n int, err error) {
-	n = min(len(b), c.recv.readable())
+	for n < len(b) && c.recv.readable() > 0 {
+		k := copy(b[n:], c.recv.peek())
+		c.recv.advance(k)
+		n += k
+	}
 	if n > 0 {
-		c.recv.blocks.read(c.recv.read, b[:n])
-		c.consume(n)
+		c.consumed()
 		return n, nil
 	}
 	return 0, c.readErr()
@@ -205,7 +217,7 @@ func (c *Conn) Read(b []byte) (n int, err error) {
 // [Conn.Discard] takes them off.
 func (c *Conn) Peek() ([]byte, error) {
 	if n := c.recv.readable(); n > 0 {
-		return c.recv.slice(c.recv.read, c.recv.nxt), nil
+		return c.recv.peek(), nil
 	}
 	return nil, c.readErr()
 }
@@ -214,8 +226,11 @@ func (c *Conn) Peek() ([]byte, error) {
 func (c *Conn) Discard(n int) { c.consume(min(n, c.recv.readable())) }
 
 func (c *Conn) consume(n int) {
-	c.recv.read += uint64(n)
-	c.recv.release(c.recv.read)
+	c.recv.advance(n)
+	c.consumed()
+}
+
+func (c *Conn) consumed() {
 	c.flow.consumed(&c.recv)
 	c.traceRecvWindow()
 }
@@ -255,6 +270,16 @@ func (c *Conn) Close() {
 		return
 	}
 	c.maybeFinish(c.now)
+}
+
+// Conclude is Close for an end that knows from the application that its peer has
+// all that matters: what is left to be delivered, if it is little, is sent together
+// with the end of the connection, in as many copies as make it likely to arrive,
+// and nobody waits for an answer. The peer ends in good order by any of them;
+// should all be lost, it learns as from a peer that is gone.
+func (c *Conn) Conclude() {
+	c.concluded = true
+	c.Close()
 }
 
 func (c *Conn) dropUnread() {
@@ -418,6 +443,7 @@ func (c *Conn) Stats() Stats {
 	s := c.stats
 	s.StreamSent = c.send.una
 	s.StreamReceived = c.recv.nxt
+	s.StreamWaiting = c.send.end - c.send.nxt
 	s.RTTLatest, s.RTTMin, s.RTTSmoothed, s.RTTVar = c.rtt.latest, c.rtt.min, c.rtt.smoothed, c.rtt.variance
 	s.RTTMedian, s.RTTP99 = c.rtt.hist.quantile(.5), c.rtt.hist.quantile(.99)
 	s.RTTSamples = c.rtt.samples

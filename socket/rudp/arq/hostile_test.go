@@ -472,6 +472,67 @@ func TestHalfClose(t *testing.T) {
 	}
 }
 
+// TestShortFlight: what is all that there is to say for now goes twice, so that a
+// packet lost of it costs no timeout; and the stream goes on behind it.
+func TestShortFlight(t *testing.T) {
+	p := newCouple(t, Config{}, Config{})
+	b := make([]byte, 100_000)
+	for i := range 20 {
+		dropped := false
+		p.hook = func(toServer bool, b []byte) [][]byte {
+			if toServer && !dropped && len(b) > 800 {
+				dropped = true
+				return nil
+			}
+			return [][]byte{b}
+		}
+		p.c.Write(make([]byte, 3000))
+		p.run(5 * time.Millisecond)
+		if n, err := p.s.Read(b); !dropped || n != 3000 || err != nil {
+			t.Fatalf("flight %d, with a loss: %v: %d bytes, %v", i, dropped, n, err)
+		}
+	}
+	if n := p.c.Stats().ProbeTimeouts; n > 0 {
+		t.Errorf("%d probe timeouts", n)
+	}
+}
+
+// TestConclude: an end that knows that all is well sends the end of its stream and
+// of the connection in one packet, some copies of it, and is done at once; any of
+// them ends the peer in good order. What is too much for one packet is delivered
+// first.
+func TestConclude(t *testing.T) {
+	for _, size := range []int{0, 24, lastWords, 100_000} {
+		p := newCouple(t, Config{}, Config{})
+		p.s.Write([]byte("all is well"))
+		p.s.CloseWrite()
+		p.run(50 * time.Millisecond)
+		b := make([]byte, 200_000)
+		if n, _ := p.c.Read(b); string(b[:n]) != "all is well" {
+			t.Fatalf("%q", b[:n])
+		}
+		p.c.Write(make([]byte, size))
+		p.c.Conclude()
+		lost := 0
+		p.hook = func(toServer bool, b []byte) [][]byte {
+			if size <= lastWords && toServer && lost == 0 {
+				lost++
+				return nil
+			}
+			return [][]byte{b}
+		}
+		p.run(time.Millisecond)
+		if size <= lastWords && (!p.c.Done() || lost != 1) {
+			t.Errorf("%d bytes: the client is %v", size, p.c.State())
+		}
+		p.run(3 * time.Second)
+		n, _ := p.s.Read(b)
+		if _, err := p.s.Read(b); n != size || err != io.EOF || p.s.Err() != nil || !p.s.Done() || p.c.Err() != nil || !p.c.Done() {
+			t.Errorf("%d of %d bytes, then %v; server %v %v, client %v %v", n, size, err, p.s.State(), p.s.Err(), p.c.State(), p.c.Err())
+		}
+	}
+}
+
 // TestMigration: a client whose NAT gives it another address is followed, once
 // it answered from there; somebody who replays its packets is not.
 func TestMigration(t *testing.T) {

@@ -42,6 +42,7 @@ type Stats struct {
 
 	StreamSent     uint64 // bytes of stream acknowledged by the peer
 	StreamReceived uint64 // bytes of stream in order
+	StreamWaiting  uint64 // bytes of stream that were written and never sent
 
 	RTTLatest, RTTMin, RTTSmoothed, RTTVar time.Duration
 	RTTMedian, RTTP99                      time.Duration // within 3%

@@ -10,6 +10,9 @@ type tailGuard struct {
 	end    uint64 // end of stream the passes are for
 }
 
+// shortFlight is how many bytes in flight are protected in the midst of a stream.
+const shortFlight = 8 << 10
+
 // tailCopies is how many copies make the loss of all of them improbable.
 func tailCopies(p float64, packets int) int {
 	if p < .0005 || packets == 0 {

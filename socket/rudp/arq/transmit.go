@@ -40,6 +40,10 @@ func (c *Conn) PollTransmit(now time.Duration, buf []byte) Transmit {
 		n := c.writeMTUProbe(now, buf[:size])
 		return Transmit{N: n, SegmentSize: n, To: c.addr, ECN: NotECT}
 	}
+	if c.concluding() {
+		n := c.conclude(now, buf)
+		return Transmit{N: n, SegmentSize: n, To: c.addr}
+	}
 	t := c.pollData(now, buf)
 	if t.N == 0 && c.datagrams != nil && !c.hs.open {
 		t = c.pollDatagrams(now, buf)
@@ -167,21 +171,30 @@ func (c *Conn) nextKind(now time.Duration) (sendKind, Limiter) {
 	return sendNothing, LimitApp
 }
 
-// tailWanted reports whether a copy of something in flight is worth sending.
+// tailWanted reports whether a copy of something in flight is worth sending: at
+// the end of the stream, and of a flight so short that the peer can but wait for the
+// rest of it, as it does in every handshake.
 func (c *Conn) tailWanted() bool {
+	p, known := c.lossEstimate()
+	copies := tailCopies(p, c.inFlight/c.pmtu.size)
 	if !c.send.fin {
-		return false
+		if c.send.end-c.send.una > shortFlight {
+			return false
+		}
+		if !known {
+			copies = 1
+		}
 	}
-	return c.tail.seek(&c.send, tailCopies(c.lossEstimate(), c.inFlight/c.pmtu.size))
+	return c.tail.seek(&c.send, copies)
 }
 
-// lossEstimate is the share of packets lost so far.
-func (c *Conn) lossEstimate() float64 {
-	known := c.stats.PacketsAcked + c.stats.PacketsLost
-	if known < 100 {
-		return 0
+// lossEstimate is the share of packets lost so far, if enough were sent to tell.
+func (c *Conn) lossEstimate() (p float64, known bool) {
+	n := c.stats.PacketsAcked + c.stats.PacketsLost
+	if n < 100 {
+		return 0, false
 	}
-	return float64(c.stats.PacketsLost-c.stats.PacketsSpurious) / float64(known)
+	return float64(c.stats.PacketsLost-c.stats.PacketsSpurious) / float64(n), true
 }
 
 // writePacket writes one packet of at most len(b) bytes.
@@ -244,7 +257,7 @@ func (c *Conn) writePacket(now time.Duration, b []byte, kind sendKind, ack bool)
 			}
 		} else {
 			off, n = c.tail.take(&c.send, room)
-			fin = off+uint64(n) == c.send.end
+			fin = c.send.fin && off+uint64(n) == c.send.end
 			c.stats.TailCopies++
 			p.flags |= isTail
 		}
