@@ -15,6 +15,7 @@ func sendCommand(io stdio) *cli.Command {
 	flags := append([]cli.Flag{
 		&cli.StringFlag{Name: "to", Usage: "dial the receiver at `HOST[:PORT]`"},
 		&cli.StringFlag{Name: "via", Usage: "wait at `URL`, as zmq+tcp://*:5556, for receivers who give zmq+tcp://HOST:5556 and the code, whenever they come; with --count, until so many have everything (1: over a PAIR, not PUB and SUB)"},
+		&cli.BoolFlag{Name: "share", Usage: "with --via: each file goes to one of the receivers, to who has time for it"},
 		&cli.StringFlag{Name: "name", Usage: "call what comes from standard input `NAME` at the receiver"},
 		&cli.BoolFlag{Name: "compress", Usage: "compress with zstd what a sample shows to shrink by a tenth; for slow links"},
 		&cli.IntFlag{Name: "count", Value: 1, Usage: "serve `N` receivers, at once if they come at once; the exit code is the highest of theirs"},
@@ -46,6 +47,9 @@ func send(c *cli.Context, io stdio) error {
 			return zeroMQAddressError(c)
 		}
 		return sendZeroMQ(c, io, p)
+	}
+	if c.Bool("share") {
+		return usagef("--share needs --via, where the receivers meet")
 	}
 	m, err := meetingFrom(c, io, p, pairing.Sender, "to")
 	if err != nil {
