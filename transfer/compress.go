@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"encoding/binary"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -34,7 +35,7 @@ type packer struct {
 	enc   *zstd.Encoder
 	hands int // producers, which compress side by side
 
-	link  pace         // bytes a second that the link takes
+	link  linkPace     // bytes a second that the link takes, over all streams
 	speed pace         // bytes of content a second that one producer compresses
 	spare atomic.Int64 // pieces since one was compressed, to see whether it pays now
 }
@@ -52,6 +53,49 @@ func (p *pace) took(n int, d time.Duration) {
 		now = was + (now-was)/4
 	}
 	p.rate.Store(max(1, now))
+}
+
+// A linkPace is the pace of a link that several connections share. One of them alone
+// gets a part of it, so what a write tells is taken as many times as there were
+// writes at once while it lasted, on average.
+type linkPace struct {
+	pace
+	mu     sync.Mutex
+	active int           // writes under way
+	area   time.Duration // their number over the time so far
+	at     time.Time     // until when area is summed
+}
+
+// A writing is one write under way.
+type writing struct {
+	begun time.Time
+	area  time.Duration
+}
+
+func (p *linkPace) begin(now time.Time) writing {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.advance(now)
+	p.active++
+	return writing{now, p.area}
+}
+
+// end tells that w is over, and was of n bytes.
+func (p *linkPace) end(now time.Time, w writing, n int) {
+	p.mu.Lock()
+	p.advance(now)
+	p.active--
+	d := now.Sub(w.begun)
+	at := float64(p.area-w.area) / float64(max(d, 1))
+	p.mu.Unlock()
+	p.took(n, time.Duration(float64(d)/max(at, 1)))
+}
+
+func (p *linkPace) advance(now time.Time) {
+	if now.After(p.at) {
+		p.area += time.Duration(p.active) * now.Sub(p.at)
+		p.at = now
+	}
 }
 
 const (

@@ -22,6 +22,10 @@ type diskTarget struct {
 	name string // final
 	part string // where it is collected
 
+	// The kernel lets one at a time write to a file, and whoever waits for it
+	// there keeps a processor busy; here it is free for others meanwhile.
+	writing sync.Mutex
+
 	mu      sync.Mutex
 	file    *os.File // nil until the first byte
 	journal *journal // nil for small files and pipes
@@ -116,6 +120,8 @@ func (t *diskTarget) writeAt(p []byte, offset int64) error {
 	if err != nil {
 		return err
 	}
+	t.writing.Lock()
+	defer t.writing.Unlock()
 	if t.e.Holes == 0 {
 		_, err = f.WriteAt(p, offset)
 		return err

@@ -164,12 +164,12 @@
 // with how many this end wants (1 byte; 0: as the other does) and a token (16
 // bytes), which the end that listens makes for each connection; the smaller number
 // counts. The end that dialed opens the others as soon as at least 8 MiB have been
-// asked for. They begin as the first one did, paired and encrypted
-// if that was; their hello has feature bit 5 (value 32), the transfer's session and
-// the token of the first connection, and a listening end that knows no such
-// transfer, or as many as were agreed on, refuses it. On such a stream the sender
-// sends data, packed, hole and end frames and then finish, and the receiver
-// nothing; both send pings. The first connection's finish tells how many streams
+// asked for. They are protected as the first one is, which vouches for them
+// (package pairing, "Joining"); their hello has feature bit 5 (value 32), the
+// transfer's session and the token of the first connection, and a listening end
+// that knows no such transfer, or as many as were agreed on, refuses it. On such a
+// stream the sender sends data, packed, hole and end frames and then finish, and the
+// receiver nothing; both send pings. The first connection's finish tells how many streams
 // were used, and the receiver waits for the finish of each.
 //
 //	dialing end                              listening end

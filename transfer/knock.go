@@ -46,20 +46,27 @@ func Knock(ctx context.Context, conn net.Conn, side Side) (net.Conn, error) {
 	var age *VersionError
 	var refused *RefusedError
 	if errors.As(err, &proto) || errors.As(err, &age) || errors.As(err, &refused) {
-		l := newLink(conn, 0)
-		l.closing.Store(true)                                 // who does not read is not waited for
-		first := append([]byte(preface.Magic), preface.Hello) // else the peer could not read what follows
-		_ = l.write(appendFrame(first, frameHello, side.hello().encode()))
-		l.goodbye(err)
+		turnAway(conn, side, err)
 	}
 	conn.Close()
 	return nil, fmt.Errorf("%v: %w", conn.RemoteAddr(), err)
 }
 
+// turnAway tells a peer that has said hello, and was told nothing, why there is no
+// transfer with it, and closes conn.
+func turnAway(conn net.Conn, side Side, why error) {
+	l := newLink(conn, 0)
+	l.closing.Store(true)                                 // who does not read is not waited for
+	first := append([]byte(preface.Magic), preface.Hello) // else the peer could not read what follows
+	_ = l.write(appendFrame(first, frameHello, side.hello().encode()))
+	l.goodbye(why)
+}
+
 // A knocker is a connection whose first bytes have been read.
 type knocker struct {
 	net.Conn
-	head []byte
+	head   []byte
+	theirs hello // zero of a peer that was let through without one
 }
 
 func (k *knocker) Read(p []byte) (int, error) {
@@ -134,11 +141,10 @@ func (k *knocker) listen(side Side) error {
 	if err != nil {
 		return err
 	}
-	theirs, err := decodeHello(p)
-	if err != nil {
+	if k.theirs, err = decodeHello(p); err != nil {
 		return err
 	}
-	return side.hello().suits(theirs)
+	return side.hello().suits(k.theirs)
 }
 
 // hello is what this end would say, as far as others need it.

@@ -26,6 +26,7 @@ type link struct {
 	conn    net.Conn
 	timeout time.Duration
 	greetBy time.Time // until when the peer's hello must be here; zero once it is
+	portion int       // what is written under one deadline
 	br      *bufio.Reader
 
 	wmu       sync.Mutex
@@ -43,15 +44,22 @@ const parting = 500 * time.Millisecond
 // it, straight to where it is hashed and written.
 const readBuffer = 64 << 10
 
-// writePortion is what is written under one deadline: little enough for slow
-// links, enough that the system calls cost nothing.
+// writePortion is what is written under one deadline where a Write that timed out
+// cannot be continued: little enough for slow links, where a whole group takes
+// longer than a peer may be silent.
 const writePortion = 128 << 10
 
 func newLink(conn net.Conn, timeout time.Duration) *link {
 	if timeout <= 0 {
 		timeout = DefaultTimeout
 	}
-	l := &link{conn: conn, timeout: timeout}
+	l := &link{conn: conn, timeout: timeout, portion: writePortion}
+	if below, bare := beneath(conn); below != nil {
+		below.LimitLocalQueue()
+		if bare {
+			l.portion = bufferSize
+		}
+	}
 	l.br = bufio.NewReaderSize(silenceReader{l}, readBuffer)
 	return l
 }
@@ -77,12 +85,14 @@ func (l *link) write(bufs ...[]byte) error {
 	defer l.wmu.Unlock()
 	// A peer may be busy (its disk flushes) and still be alive, which its pings
 	// show and the reading side watches; so writing is given longer than silence.
-	// It is counted for each portion: on a slow link a whole group takes longer.
+	// It is counted for each portion, or anew when as much as one has got through:
+	// on a slow link a whole group takes longer.
 	for _, b := range bufs {
 		for len(b) > 0 {
 			l.writeBy(time.Now().Add(4 * l.timeout))
-			n := min(len(b), writePortion)
-			if _, err := l.conn.Write(b[:n]); err != nil {
+			n, err := l.conn.Write(b[:min(len(b), l.portion)])
+			goesOn := n >= writePortion && !l.closing.Load() && errors.Is(err, os.ErrDeadlineExceeded)
+			if err != nil && !goesOn {
 				return l.explain("sending to", err)
 			}
 			b = b[n:]

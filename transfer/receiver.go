@@ -53,6 +53,9 @@ type ReceiveOptions struct {
 	// end that dialed sets it. Without Redial and Sessions a lost connection ends
 	// the transfer.
 	Redial func(ctx context.Context) (net.Conn, error)
+	// DialStream makes another connection to the same sender beside first, which
+	// is open; Redial if it is nil.
+	DialStream func(ctx context.Context, first net.Conn) (net.Conn, error)
 	// Sessions is where an end that listens is given further connections:
 	// through Join, or by a call of Receive with the same Sessions, which then
 	// returns ErrContinued.
@@ -103,6 +106,7 @@ func Receive(ctx context.Context, conn net.Conn, o ReceiveOptions) (Result, erro
 		o.Redial, o.Sessions, ours.Streams = nil, nil, 1
 	}
 	a := newAttempts(ours, o.Timeout, o.Redial, o.Sessions)
+	a.dialStream = o.DialStream
 	now, err := a.open(ctx, conn)
 	if err != nil {
 		return Result{}, err
@@ -272,6 +276,7 @@ func (r *receiver) run(ctx context.Context, first opened) error {
 	if dial > 0 {
 		r.dial = sync.OnceFunc(func() { wg.Go(func() { r.attempts.dialStreams(streaming, first, dial) }) })
 	}
+	r.fleet.tell = func(conn net.Conn) func() { return r.trace.stream(&r.mu, conn) }
 	wg.Go(func() { r.join(streaming, cancel) })
 	for range workers {
 		task(&landers, func() error { return r.take(ctx, in) })

@@ -64,12 +64,11 @@ func (r *receiver) take(ctx context.Context, in *intake) error {
 		ended = in.ended
 		now := time.Now()
 		in.turn <- now
-		if in.manifest != nil { // of several connections, one stands for all
-			r.mu.Lock()
-			r.result.Waited.Disk += begun.Sub(mark)
-			r.result.Waited.Network += now.Sub(begun)
-			r.mu.Unlock()
-		}
+		links := time.Duration(1 + r.fleet.count())
+		r.mu.Lock()
+		r.result.Waited.Disk += begun.Sub(mark) / links // the mean over them
+		r.result.Waited.Network += now.Sub(begun) / links
+		r.mu.Unlock()
 		for _, it := range p.items {
 			if ctx.Err() != nil {
 				return nil

@@ -23,7 +23,7 @@ var (
 	// ErrGone is wrapped by a Redial function that knows that dialing again is
 	// of no use.
 	ErrGone = errors.New("the other end cannot be reached again")
-	// ErrContinued is what Receive returns for a connection that continues
+	// ErrContinued is what Send and Receive return for a connection that continues
 	// another call's transfer, which has taken it over.
 	ErrContinued = errors.New("the connection continues another transfer")
 )
@@ -46,17 +46,30 @@ type Sessions struct {
 	live map[sessionID]*attempts
 }
 
-// Join gives an end that does one transfer a further connection. If it is from
-// that transfer's peer, it continues the transfer; if it is from somebody else,
-// it gets its turn only if the peer is gone, and is refused otherwise.
+// Join gives a further connection to the transfer that it belongs to. One that is of
+// none of them gets its turn if there is one transfer only and that one's peer is
+// gone; it is refused otherwise.
 func (s *Sessions) Join(ctx context.Context, conn net.Conn) error {
 	s.mu.Lock()
+	n := len(s.live)
 	var a *attempts
 	for _, a = range s.live {
 	}
 	s.mu.Unlock()
-	if a == nil {
+	if n == 0 {
 		return conn.Close()
+	}
+	if n > 1 {
+		side := Sending
+		if a.hello().Role == roleReceiver {
+			side = Receiving
+		}
+		conn, taken, err := s.claim(ctx, conn, side)
+		if err == nil && !taken {
+			turnAway(conn, side, errBusy)
+			err = errBusy
+		}
+		return err
 	}
 	o, err := a.open(ctx, conn)
 	if err != nil {
@@ -69,12 +82,44 @@ func (s *Sessions) Join(ctx context.Context, conn net.Conn) error {
 	ours := o.theirs.Session == a.ours.Session || a.waiting
 	a.mu.Unlock()
 	if !ours {
-		err := &RefusedError{Reason: "it is busy with another transfer"}
-		o.link.goodbye(err)
-		return err
+		o.link.goodbye(errBusy)
+		return errBusy
 	}
 	a.deliver(o)
 	return nil
+}
+
+var errBusy = &RefusedError{Reason: "it is busy with another transfer"}
+
+// claim takes conn if it belongs to one of the transfers here, which has to be known
+// before this end can say hello; otherwise it gives it back, with what was read of it
+// still to be read.
+func (s *Sessions) claim(ctx context.Context, conn net.Conn, side Side) (rest net.Conn, taken bool, err error) {
+	s.mu.Lock()
+	n := len(s.live)
+	s.mu.Unlock()
+	if n == 0 {
+		return conn, false, nil
+	}
+	if conn, err = Knock(ctx, conn, side); err != nil {
+		return nil, false, err
+	}
+	theirs := conn.(*knocker).theirs
+	s.mu.Lock()
+	a := s.live[theirs.Session]
+	s.mu.Unlock()
+	if a == nil || theirs.Session == (sessionID{}) {
+		return conn, false, nil
+	}
+	o, err := a.open(ctx, conn)
+	if err != nil {
+		return nil, false, err
+	}
+	if theirs.Features&featureStream != 0 {
+		return nil, true, a.adopt(o)
+	}
+	a.deliver(o)
+	return nil, true, nil
 }
 
 // take hands a connection to the transfer that it continues, if there is one;
@@ -118,6 +163,8 @@ type attempts struct {
 	timeout  time.Duration
 	redial   func(ctx context.Context) (net.Conn, error)
 	sessions *Sessions
+	// dialStream is redial beside a connection that is open; it may be nil.
+	dialStream func(ctx context.Context, first net.Conn) (net.Conn, error)
 
 	next   chan opened // what a listening end was given
 	joined chan *link  // streams

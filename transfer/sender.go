@@ -20,7 +20,12 @@ type SendOptions struct {
 	// end that dialed sets it. Without Redial and Sessions a lost connection ends
 	// the transfer.
 	Redial func(ctx context.Context) (net.Conn, error)
-	// Sessions is where an end that listens is given further connections.
+	// DialStream makes another connection to the same receiver beside first, which
+	// is open; Redial if it is nil.
+	DialStream func(ctx context.Context, first net.Conn) (net.Conn, error)
+	// Sessions is where an end that listens is given further connections: through
+	// Join, or by a call of Send with the same Sessions, which then returns
+	// ErrContinued.
 	Sessions *Sessions
 	// Streams is how many TCP connections may carry content at once, 1 to
 	// MaxStreams; the smaller number of the two ends' counts. With zero the other
@@ -70,7 +75,16 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 	}
 	_, _ = rand.Read(ours.Session[:])
 	a := newAttempts(ours, o.Timeout, o.Redial, o.Sessions)
+	a.dialStream = o.DialStream
 	if o.Sessions != nil {
+		var taken bool
+		var err error
+		if conn, taken, err = o.Sessions.claim(ctx, conn, Sending); err != nil {
+			return Result{}, err
+		}
+		if taken {
+			return Result{}, ErrContinued
+		}
 		o.Sessions.take(ours.Session, a, opened{})
 		defer o.Sessions.drop(a)
 	}
@@ -84,8 +98,9 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 	if err != nil {
 		return Result{}, err
 	}
-	if now.theirs.Features&featureStream != 0 {
-		return Result{}, o.Sessions.adopt(now)
+	if now.theirs.Features&featureStream != 0 { // of a transfer that is no more
+		now.link.goodbye(errNotOurs)
+		return Result{}, errNotOurs
 	}
 	if o.Datagrams != nil && now.theirs.Features&featureDatagrams == 0 {
 		err := protocolErrorf("it takes no datagrams")
@@ -242,6 +257,7 @@ func (s *sender) run(ctx context.Context, first opened) error {
 	if dial > 0 || most > 0 && agreeStreams(s.attempts.hello().Streams, theirs.Streams) > 1 {
 		s.feeder.largestFirst() // already, lest the order depend on when they come
 	}
+	s.fleet.tell = func(conn net.Conn) func() { return s.trace.stream(&s.mu, conn) }
 	wg.Go(func() { s.join(ctx, cancel) })
 	if s.memory.early != nil { // decisions about it may be here already
 		if err := s.sendManifest(ctx, s.feeder.holes); err != nil {
@@ -427,6 +443,10 @@ func (s *sender) emit(ctx context.Context, b batch) error {
 		return nil
 	}
 	begun := time.Now()
+	var w writing
+	if s.feeder.pack != nil {
+		w = s.feeder.pack.link.begin(begun)
+	}
 	var err error
 	if s.datagrams != nil {
 		err = s.datagrams.write(ctx, s.link, b.frames)
@@ -439,14 +459,13 @@ func (s *sender) emit(ctx context.Context, b batch) error {
 	now := time.Now()
 	s.turn <- turn{t.link, now}
 	if s.feeder.pack != nil && !s.packAll {
-		s.feeder.pack.link.took(len(b.frames), now.Sub(begun))
+		s.feeder.pack.link.end(now, w, len(b.frames))
 	}
+	links := time.Duration(1 + s.fleet.count())
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if t.link == s.link { // of several, one stands for all
-		s.result.Waited.Disk += begun.Sub(t.mark)
-		s.result.Waited.Network += now.Sub(begun)
-	}
+	s.result.Waited.Disk += begun.Sub(t.mark) / links // the mean over them
+	s.result.Waited.Network += now.Sub(begun) / links
 	for _, m := range b.moved {
 		if !m.hole {
 			s.result.Moved += int64(m.n)

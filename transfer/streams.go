@@ -9,13 +9,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/wherry-net/wherry/socket"
 	"github.com/wherry-net/wherry/transfer/treehash"
 )
 
 // Content may go over several connections at once, streams: the one that the
 // transfer began on, which carries everything else too, and others, which the
-// end that dialed opens to the same peer (Redial) when it is known that there is
+// end that dialed opens to the same peer (DialStream) when it is known that there is
 // enough to send. Whatever protects the first connection protects those; a stream
 // belongs to a transfer because its hello shows the token that the listening end
 // has told on the first connection, and nowhere else. Any piece may go over any
@@ -61,17 +60,9 @@ func agreeStreams(ours, theirs int) int {
 // chooseStreams is for ends that leave it to us: by the path's round-trip time,
 // if conn is one of the kernel's.
 func chooseStreams(conn net.Conn) int {
-	for conn != nil {
-		switch c := conn.(type) {
-		case *socket.Conn:
-			if info, ok := c.TCPInfo(); ok && info.MinRTT >= farAway {
-				return farStreams
-			}
-			return 1
-		case interface{ NetConn() net.Conn }:
-			conn = c.NetConn()
-		default:
-			return 1
+	if c, _ := beneath(conn); c != nil {
+		if info, ok := c.TCPInfo(); ok && info.MinRTT >= farAway {
+			return farStreams
 		}
 	}
 	return 1
@@ -160,10 +151,14 @@ func (a *attempts) dialStreams(ctx context.Context, first opened, n int) {
 	ours := a.hello()
 	ours.Features |= featureStream
 	ours.Token = first.theirs.Token
+	dial := a.dialStream
+	if dial == nil {
+		dial = func(ctx context.Context, _ net.Conn) (net.Conn, error) { return a.redial(ctx) }
+	}
 	var wg sync.WaitGroup
 	for range n {
 		wg.Go(func() {
-			conn, err := a.redial(ctx)
+			conn, err := dial(ctx, first.link.conn)
 			if err != nil {
 				return
 			}
@@ -189,10 +184,13 @@ func (a *attempts) dialStreams(ctx context.Context, first opened, n int) {
 
 // A fleet is the streams of one attempt besides the first.
 type fleet struct {
+	tell func(conn net.Conn) (closing func()) // of each that is used
+
 	mu     sync.Mutex
 	links  []*link
-	sealed bool // no more of them are used
-	closed bool // no more of them are kept
+	ends   []func() // what is to be told before they are closed
+	sealed bool     // no more of them are used
+	closed bool     // no more of them are kept
 	wg     sync.WaitGroup
 }
 
@@ -208,6 +206,8 @@ func (f *fleet) add(l *link, run ...func()) bool {
 	f.links = append(f.links, l)
 	if f.sealed {
 		l.finished.Store(true)
+	} else if end := f.tell(l.conn); end != nil {
+		f.ends = append(f.ends, end)
 	}
 	for _, r := range run {
 		f.wg.Go(r)
@@ -238,6 +238,10 @@ func (f *fleet) close() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.closed = true
+	for _, end := range f.ends {
+		end()
+	}
+	f.ends = nil
 	for _, l := range f.links {
 		l.conn.Close()
 	}

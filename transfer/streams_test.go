@@ -477,3 +477,29 @@ func newManifestBytes(entries ...Entry) []byte {
 	out := appendFrame(nil, frameManifest, b)
 	return appendFrame(out, frameManifestEnd, manifestEnd{Entries: uint64(len(entries)), Bytes: sum}.encode())
 }
+
+// Streams are dialed beside the first connection, which is told to who dials them;
+// Redial is for those that are lost.
+func TestStreamsBesideFirst(t *testing.T) {
+	src, err := NewSource([]string{streamsTree(t)}, SourceOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	for _, senderDials := range []bool{true, false} {
+		m := newRendezvous(t)
+		var beside, addr atomic.Int32
+		stream := func(ctx context.Context, first net.Conn) (net.Conn, error) {
+			beside.Add(1)
+			if first.RemoteAddr().String() == m.ln.Addr().String() {
+				addr.Add(1)
+			}
+			return m.dial(ctx)
+		}
+		o := streamed(t, m, src, t.TempDir(), senderDials, SendOptions{Streams: 3, DialStream: stream}, ReceiveOptions{NoSync: true, DialStream: stream})
+		o.mustWork(t)
+		if n := beside.Load(); n > 2 || addr.Load() != n || m.dialed.Load() != n+1 {
+			t.Errorf("%d streams, %d beside the first connection, %d connections", n, addr.Load(), m.dialed.Load())
+		}
+	}
+}

@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"net"
+	"sync"
 	"time"
 
 	"github.com/wherry-net/wherry/transfer/treehash"
@@ -27,6 +28,9 @@ type Trace struct {
 	Lost func(err error)
 	// Reconnected: the transfer continues on another connection.
 	Reconnected func(conn net.Conn)
+	// Stream: content goes over a further connection, beside the one that is in
+	// use. What it returns, if not nil, is called once, before that is closed.
+	Stream func(conn net.Conn) (closing func())
 	// Closing: the use of a connection has come to its end, good or bad, and it
 	// is about to be closed: the last moment to ask the kernel about it.
 	Closing func()
@@ -38,6 +42,20 @@ type Trace struct {
 	// safe to print. A *LinkError and ErrExists are what a caller may have advice
 	// for.
 	Warning func(path string, why error)
+}
+
+// stream tells of a further connection, under the lock that keeps calls apart.
+func (t *Trace) stream(mu *sync.Mutex, conn net.Conn) (closing func()) {
+	mu.Lock()
+	defer mu.Unlock()
+	if t.Stream == nil {
+		return nil
+	}
+	told := t.Stream(conn)
+	if told == nil {
+		return nil
+	}
+	return func() { mu.Lock(); defer mu.Unlock(); told() }
 }
 
 // Totals counts the entries of a manifest.

@@ -3,12 +3,15 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"net"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/wherry-net/wherry/resolve/fleet"
+	"github.com/wherry-net/wherry/socket"
 	"github.com/wherry-net/wherry/socket/psk"
 )
 
@@ -20,6 +23,7 @@ func rejoinFlag() cli.Flag {
 
 // zeroMQVia is ZeroMQ.
 type zeroMQVia struct {
+	io      stdio
 	address string // as given
 	addr    string
 	words   string
@@ -31,7 +35,7 @@ type zeroMQVia struct {
 func (v *zeroMQVia) String() string { return v.address }
 
 func zeroMQFlag(c *cli.Context, io stdio, worker bool) (fleetVia, error) {
-	v := &zeroMQVia{address: c.String("via"), rejoin: c.Duration("rejoin")}
+	v := &zeroMQVia{io: io, address: c.String("via"), rejoin: c.Duration("rejoin")}
 	if v.rejoin <= 0 {
 		v.rejoin = -1
 	}
@@ -48,9 +52,6 @@ func zeroMQFlag(c *cli.Context, io stdio, worker bool) (fleetVia, error) {
 	}
 	v.words = code.WithNumber(0).Reveal()
 	if made {
-		if c.Bool("quiet") {
-			return nil, usagef("--quiet does not show the code that the workers need").hint("give one of 8 words or more by --code-file FILE or " + codeVariable)
-		}
 		v.made = v.words
 	}
 	return v, nil
@@ -84,7 +85,7 @@ func (v *zeroMQVia) worker(ctx context.Context, _ string, prefetch int, say func
 		}
 	}
 	if err != nil {
-		return nil, err
+		return nil, nobodyThere(err, "wherry lookup --file FILE")
 	}
 	return zeroMQWorker{w}, nil
 }
@@ -101,7 +102,7 @@ func (v *zeroMQVia) coordinator(ctx context.Context, _ string, say func(string, 
 	}
 	say("listening on %s", z.Addr())
 	if v.made != "" {
-		say("the workers' code: %s", v.made)
+		fmt.Fprintf(v.io.Err, "code: %s\n", v.made) // --quiet does not silence it: nobody could come
 	}
 	return z, nil
 }
@@ -114,6 +115,9 @@ func refusals(say func(string, ...any)) func(net.Addr, error) {
 		left <- struct{}{}
 	}
 	return func(addr net.Addr, err error) {
+		if socket.Kind(err) != nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return // it has only gone, or said nothing
+		}
 		select {
 		case <-left:
 		default:

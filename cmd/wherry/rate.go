@@ -52,7 +52,7 @@ func (m *meeting) limits() (read, write *pace.Limiter) {
 }
 
 // pacedWaiter does the same for all that w accepts.
-func (m *meeting) pacedWaiter(w waiter) waiter {
+func (m *meeting) pacedWaiter(w binding) binding {
 	if m.rate == nil {
 		return w
 	}
@@ -60,15 +60,15 @@ func (m *meeting) pacedWaiter(w waiter) waiter {
 }
 
 type rateWaiter struct {
-	waiter
+	binding
 	m *meeting
 }
 
 func (w *rateWaiter) AcceptContext(ctx context.Context) (net.Conn, error) {
-	return w.m.paced(w.waiter.AcceptContext(ctx))
+	return w.m.paced(w.binding.AcceptContext(ctx))
 }
 
 func (w *rateWaiter) NetListener() net.Listener {
 	read, write := w.m.limits()
-	return pace.NewListener(w.waiter.(waiterListener).NetListener(), read, write)
+	return pace.NewListener(w.binding.NetListener(), read, write)
 }

@@ -22,6 +22,7 @@ import (
 func receiveCommand(io stdio) *cli.Command {
 	flags := append([]cli.Flag{
 		&cli.StringFlag{Name: "from", Usage: "dial the sender at `HOST[:PORT]`"},
+		&cli.StringFlag{Name: "via", Usage: "get it from the sender at `URL`, as zmq+tcp://HOST:5556"},
 		&cli.StringFlag{Name: "dir", Usage: "put files into `DIR`, which is created if its parent exists", Value: "."},
 		&cli.StringFlag{Name: "output", Usage: "with '-', write one file to standard output"},
 		&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "accept without asking"},
@@ -45,6 +46,12 @@ func receive(c *cli.Context, io stdio) error {
 	p := printerFor(c, io)
 	if c.NArg() > 0 {
 		return usagef("receive takes no arguments, not %s", quoteArg(c.Args().First())).hint("--dir says where files go")
+	}
+	if c.IsSet("via") {
+		if !overZeroMQ(c) {
+			return zeroMQAddressError(c)
+		}
+		return receiveZeroMQ(c, io, p)
 	}
 	m, err := meetingFrom(c, io, p, pairing.Receiver, "from")
 	if err != nil {
@@ -86,13 +93,13 @@ func receive(c *cli.Context, io stdio) error {
 			return p.fail(err)
 		}
 		defer peer.close()
-		o.Redial, o.Sessions = peer.redial, peer.sessions
+		o.Redial, o.DialStream, o.Sessions = peer.redial, peer.stream, peer.sessions
 		return receiveOne(c.Context, m.session("receive", peer.conn), peer.conn, o)
 	}
 	o.Sessions = &transfer.Sessions{}
 	o.Idle = 5 * m.timeout // a minute, unless --timeout says otherwise
-	return serve(c.Context, m, "receive", 0, func(s *session, conn net.Conn) error {
-		return receiveOne(c.Context, s, conn, o)
+	return serve(c.Context, m, "receive", 0, o.Sessions, func(ctx context.Context, s *session, conn net.Conn) error {
+		return receiveOne(ctx, s, conn, o)
 	})
 }
 

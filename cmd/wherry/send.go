@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"net"
 
@@ -13,6 +14,7 @@ import (
 func sendCommand(io stdio) *cli.Command {
 	flags := append([]cli.Flag{
 		&cli.StringFlag{Name: "to", Usage: "dial the receiver at `HOST[:PORT]`"},
+		&cli.StringFlag{Name: "via", Usage: "wait at `URL`, as zmq+tcp://*:5556, for receivers who give zmq+tcp://HOST:5556 and the code, whenever they come; with --count, until so many have everything (1: over a PAIR, not PUB and SUB)"},
 		&cli.StringFlag{Name: "name", Usage: "call what comes from standard input `NAME` at the receiver"},
 		&cli.BoolFlag{Name: "compress", Usage: "compress with zstd what a sample shows to shrink by a tenth; for slow links"},
 		&cli.IntFlag{Name: "count", Value: 1, Usage: "serve `N` receivers, at once if they come at once; the exit code is the highest of theirs"},
@@ -35,6 +37,15 @@ func send(c *cli.Context, io stdio) error {
 	p := printerFor(c, io)
 	if c.NArg() == 0 {
 		return usagef("send what? No path was given").hint("wherry send --to HOST PATH...")
+	}
+	if n := c.Int("count"); n < 1 || n > maxReceivers {
+		return usagef("--count must be 1 to %d, not %d", maxReceivers, n)
+	}
+	if c.IsSet("via") {
+		if !overZeroMQ(c) {
+			return zeroMQAddressError(c)
+		}
+		return sendZeroMQ(c, io, p)
 	}
 	m, err := meetingFrom(c, io, p, pairing.Sender, "to")
 	if err != nil {
@@ -87,7 +98,7 @@ func send(c *cli.Context, io stdio) error {
 		return p.fail(err)
 	}
 	defer m.rec.close()
-	one := func(s *session, conn net.Conn, o transfer.SendOptions) error {
+	one := func(ctx context.Context, s *session, conn net.Conn, o transfer.SendOptions) error {
 		o.Timeout, o.Compress, o.Trace = m.timeout, c.Bool("compress"), s.trace()
 		o.Streams = m.streams
 		var err error
@@ -100,12 +111,16 @@ func send(c *cli.Context, io stdio) error {
 			s.measure.stop() // now: what the kernel counts from here on is waiting for receipts
 			return s.measure.limiter(true, w)
 		}
-		result, err := transfer.Send(c.Context, conn, src, o)
+		result, err := transfer.Send(ctx, conn, src, o)
+		if errors.Is(err, transfer.ErrContinued) {
+			return nil // the transfer that it belongs to has it, and will tell
+		}
 		return s.done(result, err)
 	}
 	if receivers != 1 {
-		return serve(c.Context, m, "send", receivers, func(s *session, conn net.Conn) error {
-			return one(s, conn, transfer.SendOptions{})
+		sessions := &transfer.Sessions{}
+		return serve(c.Context, m, "send", receivers, sessions, func(ctx context.Context, s *session, conn net.Conn) error {
+			return one(ctx, s, conn, transfer.SendOptions{Sessions: sessions})
 		})
 	}
 	peer, err := m.one(c.Context)
@@ -113,7 +128,7 @@ func send(c *cli.Context, io stdio) error {
 		return p.fail(err)
 	}
 	defer peer.close()
-	return one(m.session("send", peer.conn), peer.conn, transfer.SendOptions{Redial: peer.redial, Sessions: peer.sessions})
+	return one(c.Context, m.session("send", peer.conn), peer.conn, transfer.SendOptions{Redial: peer.redial, DialStream: peer.stream, Sessions: peer.sessions})
 }
 
 // maxReceivers bounds --count: more are a mistake.

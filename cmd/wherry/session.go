@@ -75,6 +75,7 @@ type doneEvent struct {
 	Seconds     float64    `json:"seconds"`
 	GoodputBPS  float64    `json:"goodput_bps"`
 	Resumed     int64      `json:"resumed_bytes"`
+	Streams     int        `json:"streams,omitempty"`
 	PacketsSent int64      `json:"packets_sent"`
 	PacketsLost int64      `json:"packets_lost"`
 	Retransmits int64      `json:"retransmits"`
@@ -157,6 +158,15 @@ func (s *session) trace() *transfer.Trace {
 			s.tally.sample(conn)
 			s.say("connected again")
 		},
+		Stream: func(conn net.Conn) func() {
+			closing, unfollow := s.measure.stream(conn), s.tally.follow(conn)
+			return func() {
+				closing()
+				if unfollow != nil {
+					unfollow()
+				}
+			}
+		},
 		Missing: s.missing,
 		Closing: func() {
 			s.measure.stop()
@@ -209,7 +219,7 @@ func (s *session) done(r transfer.Result, err error) error {
 	s.p.Event(doneEvent{
 		Event: "done", Role: s.role, Peer: r.Peer, Transport: s.transport, ARQ: s.arq(), Encrypted: s.sealed, Files: r.Files, Bytes: r.Bytes,
 		Seconds: r.Elapsed.Seconds(), GoodputBPS: bps, Resumed: r.Resumed,
-		PacketsSent: sent, PacketsLost: lost, Retransmits: retransmits,
+		Streams: max(1, m.most), PacketsSent: sent, PacketsLost: lost, Retransmits: retransmits,
 		RTT: m.rtt(), Limiter: limiter, Skipped: r.Skipped, Failed: r.Failed, Datagrams: path,
 	})
 	if path != nil {
@@ -226,6 +236,9 @@ func (s *session) done(r transfer.Result, err error) error {
 		verb = "received"
 	}
 	line := fmt.Sprintf("%s %s, %s in %s", verb, count(r.Files, "file"), units.FormatBytes(r.Bytes), formatDuration(r.Elapsed))
+	if m.most > 1 {
+		line += fmt.Sprintf(" over %d connections", m.most)
+	}
 	if r.Moved > 0 {
 		line += fmt.Sprintf(" (%s), limited by %s", formatRate(bps/8), limiter)
 	}

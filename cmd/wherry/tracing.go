@@ -187,24 +187,30 @@ type tally struct {
 	mu         sync.Mutex
 	moved, new int64
 	told       time.Duration
-	stop       context.CancelFunc
-	sampled    sync.WaitGroup
+	stop       func() // ends the sampling of the connection that is in use
 }
 
 // sample begins to sample the TCP connection below conn, in place of the one
 // before.
 func (t *tally) sample(conn net.Conn) {
-	if t.log == nil {
-		return
-	}
 	t.end()
+	t.stop = t.follow(conn)
+}
+
+// follow samples the TCP connection below conn until it is told to stop, which takes
+// the last sample; nil if nobody wants to know, or nobody does.
+func (t *tally) follow(conn net.Conn) (stop func()) {
 	c := kernelConn(conn)
-	if c == nil {
-		return
+	if t.log == nil || c == nil {
+		return nil
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	t.stop = cancel
-	t.sampled.Go(func() { t.log.TCP(ctx, c) })
+	var sampled sync.WaitGroup
+	sampled.Go(func() { t.log.TCP(ctx, c) })
+	return func() {
+		cancel()
+		sampled.Wait()
+	}
 }
 
 // end takes the last sample, before the connection is closed.
@@ -214,7 +220,6 @@ func (t *tally) end() {
 	}
 	if t.stop != nil {
 		t.stop()
-		t.sampled.Wait()
 		t.stop = nil
 	}
 	t.mu.Lock()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -60,11 +61,24 @@ func (m *meeting) tellOther(ctx context.Context, address string) error {
 	return transfer.TellTransport(ctx, conn, m.udp != nil)
 }
 
-// otherTransport is the error of an offer that is not over what this end was told.
-func (m *meeting) otherTransport(offered string) error {
+// errTold marks that the end which made an offer knows of the mistake, too.
+var errTold = errors.New("the other end knows")
+
+// otherTransport is the error of an offer that is not over what this end was told,
+// which it tells the end that made it.
+func (m *meeting) otherTransport(ctx context.Context, offered, address string) error {
 	words := map[string]string{"tcp": "TCP", "udp": "UDP"}
-	return fmt.Errorf("%w: the offer is over %s, this end over %s", transfer.ErrTransportMismatch, words[offered], words[m.transport()])
+	err := fmt.Errorf("%w: the offer is over %s, this end over %s", transfer.ErrTransportMismatch, words[offered], words[m.transport()])
+	if told := m.tellOther(ctx, address); told != nil {
+		return &toldError{told}
+	}
+	return err
 }
+
+// A toldError is errTold as well as what it wraps, and reads as that.
+type toldError struct{ error }
+
+func (e *toldError) Unwrap() []error { return []error{e.error, errTold} }
 
 // tellingVersions is c for a listener that tells its user of dialers which speak
 // another version. Nothing proves who sent such a datagram, so it ends nothing, and

@@ -1,13 +1,16 @@
 package main
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/wherry-net/wherry/socket"
 	"github.com/wherry-net/wherry/socket/psk"
 	"github.com/wherry-net/wherry/socket/zmtp"
 	"github.com/wherry-net/wherry/transfer/depot"
+	"github.com/wherry-net/wherry/transfer/depot/zeromq"
 	"github.com/wherry-net/wherry/transfer/pairing"
 )
 
@@ -23,6 +26,20 @@ func zeroMQAddress(via string, connects bool) (string, error) {
 		return "", usagef("--via %s is every address of this machine, and this end connects", quoteArg(via)).hint("name the host of the other end: zmq+tcp://HOST:PORT")
 	}
 	return addr, nil
+}
+
+// zeroMQAddressError is the error of a --via that is none.
+func zeroMQAddressError(c *cli.Context) error {
+	_, err := zeroMQAddress(c.String("via"), true)
+	return err
+}
+
+// nobodyThere adds whom to start, to the error of a connection.
+func nobodyThere(err error, command string) error {
+	if errors.Is(err, socket.ErrRefused) || errors.Is(err, socket.ErrTimeout) {
+		return withHint(err, "is '"+command+" --via zmq+tcp://*:PORT' running there, and does a firewall let that port through?")
+	}
+	return err
 }
 
 // longCode is the code that was given, or typed, or where it may be made, a new one.
@@ -47,6 +64,8 @@ func longCode(c *cli.Context, io stdio, make bool) (code pairing.Code, made bool
 // zeroMQRules are of the table of exit codes.
 var zeroMQRules = []rule{
 	{is(psk.ErrSecret), exitPairing, "wrong-code", "type the code exactly as the other end shows it"},
-	{anyOf(psk.ErrProtocol, psk.ErrSeal, zmtp.ErrProtocol, zmtp.ErrTooLong), exitNetwork, "protocol", "is the other end wherry, with the same --via, and its other half?"},
+	{anyOf(psk.ErrProtocol, psk.ErrSeal, zmtp.ErrProtocol, zmtp.ErrIncompatible, zmtp.ErrTooLong), exitNetwork, "protocol", "is the other end wherry, with the same --via, and its other half?"},
+	{is(zeromq.ErrEnded), exitNetwork, "connection-lost", "the sender has stopped; start it again, and then the same command, to get what remains"},
+	{is(zeromq.ErrAnew), exitNetwork, "connection-lost", "run the same command again to get what remains"},
 	{as[*zmtp.RefusedError], exitNetwork, "refused", "is the other end wherry's other half of the same?"},
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/wherry-net/wherry/socket/datagram"
@@ -20,6 +21,9 @@ type Conn struct {
 	alarm alarm
 	kick  chan struct{} // wakes the loop
 
+	sending atomic.Bool // somebody is in flush; changes with the lock held
+	again   atomic.Bool // and somebody else has news
+
 	mu         sync.Mutex
 	eng        *arq.Conn
 	localAddr  netip.Addr // that the peer sends to, where the system tells
@@ -33,14 +37,14 @@ type Conn struct {
 	failed     error         // of the socket, which ends the connection
 	ports      int           // ICMP unreachables since anything arrived
 	portsSince time.Duration // and when the first of them came
-	taken      int           // bytes read since the loop was last woken for it
 	corked     int           // calls of Cork that Uncork did not follow yet
 	gathered   int           // bytes written of which the loop was not told
 	ready      chan struct{} // closed when established, or over
 	isReady    bool
 	over       chan struct{} // closed when the engine is done
 	offload    *offload      // nil where there is no segmentation
-	parts      [][]byte      // the loop's, of what it sends
+	parts      [][]byte      // of what is sent, theirs who sends
+	ended      bool          // the engine is done and everybody told
 }
 
 var _ net.Conn = (*Conn)(nil)
@@ -60,9 +64,6 @@ const (
 	// is woken: waking one for every packet acknowledged is no way to fill a
 	// fast path.
 	writeChunk = 256 << 10
-	// readChunk is how much is read before the loop looks whether the peer
-	// should be granted more.
-	readChunk = 128 << 10
 	// corkMost is how much Cork holds back: a train.
 	corkMost = 64 << 10
 )
@@ -84,8 +85,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 		}
 		n, err := c.eng.Read(b)
 		if n > 0 {
-			if c.taken += n; c.taken >= readChunk {
-				c.taken = 0
+			if c.eng.WindowDue() {
 				c.wake()
 			}
 			return n, nil
@@ -128,13 +128,19 @@ func (c *Conn) Write(b []byte) (n int, err error) {
 		b = b[k:]
 		if c.gathered += k; c.gathered > 0 && (c.corked == 0 || len(b) > 0 || c.gathered >= corkMost) {
 			c.gathered = 0
-			c.wake()
+			corked := c.corked > 0 && len(b) == 0
+			c.mu.Unlock()
+			c.push(corked)
+			c.mu.Lock()
 		}
 		if err != nil {
 			return n, c.opError("write", err)
 		}
 		if len(b) == 0 {
 			return n, nil
+		}
+		if k > 0 {
+			continue // there may be room by now
 		}
 		c.want = min(c.want, len(b))
 		c.writers.Wait()
@@ -154,10 +160,14 @@ func (c *Conn) Cork() {
 // Uncork sends what Cork held back.
 func (c *Conn) Uncork() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.corked = max(c.corked-1, 0); c.corked == 0 && c.gathered > 0 {
+	c.corked = max(c.corked-1, 0)
+	send := c.corked == 0 && c.eng.Unsent() > 0
+	if send {
 		c.gathered = 0
-		c.wake()
+	}
+	c.mu.Unlock()
+	if send {
+		c.push(false)
 	}
 }
 

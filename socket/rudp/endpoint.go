@@ -68,8 +68,10 @@ const readBatch = 32
 func (e *endpoint) receive() {
 	defer close(e.done)
 	ms := make([]datagram.Message, readBatch)
+	in := intake{e: e}
 	for i := range ms {
-		ms[i].Buf = make([]byte, datagram.MaxMessage)
+		in.chunks[i] = &arq.Chunk{Buf: make([]byte, datagram.MaxMessage)}
+		ms[i].Buf = in.chunks[i].Buf
 	}
 	for {
 		n, err := e.sock.ReadBatch(ms)
@@ -81,7 +83,10 @@ func (e *endpoint) receive() {
 		}
 		now := e.clock.now()
 		for i := range ms[:n] {
-			e.take(now, &ms[i])
+			if in.take(now, &ms[i], in.chunks[i]) {
+				in.chunks[i] = in.fresh()
+				ms[i].Buf = in.chunks[i].Buf
+			}
 		}
 	}
 }
@@ -104,46 +109,6 @@ func (e *endpoint) readFailed(err error) bool {
 	}
 	e.fail(err)
 	return false
-}
-
-// take hands on the datagrams of a message. They come from one sender but may
-// be for several connections.
-func (e *endpoint) take(now time.Duration, m *datagram.Message) {
-	trace := e.cfg.Trace
-	var c *Conn
-	var id uint64
-	defer func() {
-		if c != nil {
-			c.received()
-		}
-	}()
-	for b := m.Buf[:m.N]; len(b) > 0; {
-		d := b[:min(len(b), max(m.Segment, 1))]
-		b = b[len(d):]
-		if trace != nil && trace.Datagram != nil {
-			trace.Datagram(Datagram{At: time.Now(), Local: e.localFor(m.Local), Remote: m.Addr, ECN: m.ECN, Payload: d})
-		}
-		dest, ok := arq.DestinationID(d)
-		if !ok {
-			e.dropped(m.Addr, len(d), arq.DropMalformed)
-			continue
-		}
-		if c == nil || dest != id {
-			if c != nil {
-				c.received()
-			}
-			id = dest
-			if c = e.find(id); c == nil {
-				if c = e.stranger(now, m, d); c == nil {
-					continue
-				}
-				id = c.eng.LocalID()
-			}
-			c.mu.Lock()
-			c.localAddr = m.Local
-		}
-		c.eng.HandleDatagram(now, d, m.Addr, arq.ECN(m.ECN))
-	}
 }
 
 func (e *endpoint) find(id uint64) *Conn {

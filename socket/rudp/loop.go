@@ -12,8 +12,14 @@ import (
 var slabs = sync.Pool{New: func() any { return new([datagram.MaxMessage]byte) }}
 
 // wake makes the loop look at the engine. It never blocks, and may be called
-// with and without the lock.
+// with and without the lock, after whatever there is to look at.
 func (c *Conn) wake() {
+	// Whoever sends looks at the engine once more, or sees this mark, when he
+	// ends.
+	c.again.Store(true)
+	if c.sending.Load() {
+		return
+	}
 	select {
 	case c.kick <- struct{}{}:
 	default: // it will look anyhow
@@ -26,7 +32,7 @@ func (c *Conn) wake() {
 // long by themselves.
 func (c *Conn) loop() {
 	for range c.kick {
-		if !c.flush() {
+		if !c.flush(0, 0) {
 			break
 		}
 	}
@@ -34,14 +40,39 @@ func (c *Conn) loop() {
 	c.ep.remove(c)
 }
 
-// flush sends what there is to send and reports whether the connection lives.
-func (c *Conn) flush() bool {
+// maxPush bounds the trains that a writer sends himself: there may be others,
+// whose bytes he would send for ever.
+const maxPush = 16
+
+// push sends from the goroutine that wrote: the bytes are in the cache of its
+// processor, and the loop need not be woken. Corked, what would make a short train
+// stays behind. It is called without the lock.
+func (c *Conn) push(corked bool) {
+	rest := 0
+	if corked {
+		rest = corkMost
+	}
+	if !c.flush(maxPush, rest) {
+		c.wake() // for the loop to end
+	}
+}
+
+// flush sends what there is to send, unless somebody else does so already, and
+// reports whether the connection lives. With most set it leaves what is more than
+// so many trains, with rest set the last bytes of the stream that are fewer, to
+// whoever is next.
+func (c *Conn) flush(most, rest int) bool {
+	c.mu.Lock()
+	if c.sending.Load() || c.ended {
+		defer c.mu.Unlock()
+		return !c.ended
+	}
+	c.sending.Store(true)
 	slab := slabs.Get().(*[datagram.MaxMessage]byte)
 	defer slabs.Put(slab)
-	defer clear(c.parts[:cap(c.parts)]) // they point into the slab
 	k := c.ep.clock
-	for {
-		c.mu.Lock()
+	for trains := 1; ; trains++ {
+		c.again.Store(false)
 		now := k.now()
 		if c.failed != nil && !c.eng.Done() {
 			// The socket is gone: nobody will be told.
@@ -50,20 +81,29 @@ func (c *Conn) flush() bool {
 			}
 		}
 		c.eng.HandleTimeout(now)
-		t, parts := c.poll(now, slab[:])
+		var t arq.Transmit
+		var parts [][]byte
+		later := most > 0 && trains > most || rest > 0 && c.eng.Unsent() < rest
+		if !later {
+			t, parts = c.poll(now, slab[:])
+		}
 		if t.N == 0 {
+			c.sending.Store(false)
+			clear(c.parts[:cap(c.parts)]) // they point into the slab
 			next := c.eng.NextTimeout()
-			done := c.eng.Done() || c.failed != nil
+			c.ended = c.eng.Done() || c.failed != nil
 			c.notify()
-			if done {
+			if c.ended {
 				c.finish()
+			} else {
+				k.set(&c.alarm, next)
 			}
+			alive := !c.ended
 			c.mu.Unlock()
-			if done {
-				return false
+			if later && (c.again.Load() || trains > most) {
+				c.wake()
 			}
-			k.set(&c.alarm, next)
-			return true
+			return alive
 		}
 		m := datagram.Message{Buf: slab[:t.N], Segment: t.SegmentSize, Addr: t.To, Local: c.localAddr, ECN: datagram.ECN(t.ECN)}
 		c.offload.sending(&m)
@@ -77,11 +117,12 @@ func (c *Conn) flush() bool {
 		if err != nil {
 			c.writeFailed(err)
 		}
+		c.mu.Lock()
 	}
 }
 
 // poll asks the engine what to send: in the slab, or in parts where the socket
-// can send from several places. Only the loop calls it.
+// can send from several places. Only who sends calls it.
 func (c *Conn) poll(now time.Duration, slab []byte) (t arq.Transmit, parts [][]byte) {
 	// A comparison wants to see the packets' numbers.
 	if c.offload == nil || c.offload.cmp.Comparing() || !c.ep.sock.Gathering(c.eng.RemoteAddr()) {
@@ -96,6 +137,7 @@ func (c *Conn) received() {
 	c.ports = 0
 	c.notify()
 	c.mu.Unlock()
+	// Not push: until the loop runs, more may arrive that one ACK is for.
 	c.wake()
 }
 

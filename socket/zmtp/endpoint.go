@@ -89,7 +89,7 @@ func (e *Endpoint) greet(nc net.Conn) {
 				return x.typ, nil
 			}
 		}
-		return 0, malformed("a %s has no business with us", peer)
+		return 0, fmt.Errorf("%w: nothing here talks to a %s", ErrIncompatible, peer)
 	})
 	e.mu.Lock()
 	for i, x := range e.pending {
@@ -150,7 +150,7 @@ func (s *Socket) dial(ctx context.Context, addr string) (*peer, error) {
 	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
 	c, _, err := handshake(nc, false, s.o.Identity, func(peer Type) (Type, error) {
 		if peer != 0 && !s.typ.talksTo(peer) {
-			return 0, malformed("a %s is no peer of a %s", peer, s.typ)
+			return 0, fmt.Errorf("%w: there is a %s, and this is a %s", ErrIncompatible, peer, s.typ)
 		}
 		return s.typ, nil
 	})
@@ -168,7 +168,7 @@ func (s *Socket) dial(ctx context.Context, addr string) (*peer, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if _, ok := errors.AsType[*RefusedError](err); !ok && !errors.Is(err, ErrProtocol) && !errors.Is(err, ErrClosed) {
+	if _, ok := errors.AsType[*RefusedError](err); !ok && !errors.Is(err, ErrProtocol) && !errors.Is(err, ErrIncompatible) && !errors.Is(err, ErrClosed) {
 		err = fmt.Errorf("%w: %v", socket.Kind(unexpectedLost(err)), err)
 	}
 	return nil, &HandshakeError{addr, err}

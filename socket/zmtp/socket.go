@@ -19,7 +19,10 @@ var (
 	ErrNoPeer = errors.New("the peer is gone")
 	// ErrType is the error of what the socket's type does not do.
 	ErrType = errors.New("the socket's type does not do that")
-	errBusy = errors.New("there is no room for another peer")
+	// ErrIncompatible is the error of a peer whose socket is of a type that does not
+	// talk to ours.
+	ErrIncompatible = errors.New("the socket types do not fit")
+	errBusy         = errors.New("there is no room for another peer")
 )
 
 // A Message is what a socket received.

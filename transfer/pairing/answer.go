@@ -73,6 +73,8 @@ type answer struct {
 	agreement *spake2.Agreement // nil until the dialer's share was taken
 	share     []byte
 	refusal   error // why there is none
+
+	ticket *ticket // of a dialer that joins, instead
 }
 
 // hello looks at the ClientHello. From the moment it returns the run can test a
@@ -81,6 +83,12 @@ func (a *answer) hello(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	a.h.offered = hello.SupportedProtos
 	if !slices.Contains(hello.SupportedProtos, alpn) || !slices.Contains(hello.SupportedVersions, tls.VersionTLS13) {
 		return nil, nil // TLS says what is wrong
+	}
+	if name, ok := joinOffered(hello.SupportedProtos); ok {
+		if a.ticket = a.h.cfg.tickets.find(name); a.ticket == nil {
+			a.refusal = ErrNotJoined
+		}
+		return nil, nil
 	}
 	share := shareOffered(hello.SupportedProtos)
 	if share == nil {
@@ -106,12 +114,15 @@ func (a *answer) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if a.refusal != nil {
 		return newCertificate(a.h.cfg.key, refuse(a.refusal))
 	}
-	if a.agreement == nil { // TLS lets those be who offer no protocol at all
+	if a.agreement == nil && a.ticket == nil { // TLS lets those be who offer no protocol at all
 		return nil, fmt.Errorf("%w: it did not choose a version", ErrProtocol)
 	}
 	spki, err := x509.MarshalPKIXPublicKey(a.h.cfg.key.Public())
 	if err != nil {
 		return nil, fmt.Errorf("making the certificate: %w", err)
+	}
+	if a.ticket != nil {
+		return newCertificate(a.h.cfg.key, a.ticket.proof("listener", bindKey(spki)))
 	}
 	k, err := keys(a.agreement, a.h.cfg.Role.other(), a.h.cfg.Role, bindKey(spki))
 	if err != nil {
@@ -125,27 +136,36 @@ type answered struct{ share, proof, key []byte }
 
 // parseAnswer reads the listener's answer, or its refusal as an error.
 func parseAnswer(state tls.ConnectionState) (p answered, err error) {
+	b, key, err := readAnswer(state, answerLen)
+	if err != nil {
+		return p, err
+	}
+	return answered{b[:spake2.ShareLen], b[spake2.ShareLen:], key}, nil
+}
+
+// readAnswer reads an answer of that length from the listener's certificate, with
+// the certificate's key.
+func readAnswer(state tls.ConnectionState, length int) (b, key []byte, err error) {
 	if len(state.PeerCertificates) == 0 {
-		return p, fmt.Errorf("%w: it shows no certificate", ErrProtocol)
+		return nil, nil, fmt.Errorf("%w: it shows no certificate", ErrProtocol)
 	}
 	cert := state.PeerCertificates[0]
 	for _, e := range cert.Extensions {
 		if !e.Id.Equal(answerOID) {
 			continue
 		}
-		var b []byte
 		if rest, err := asn1.Unmarshal(e.Value, &b); err != nil || len(rest) > 0 {
 			break
 		}
 		switch {
-		case len(b) == answerLen:
-			return answered{b[:spake2.ShareLen], b[spake2.ShareLen:], cert.RawSubjectPublicKeyInfo}, nil
+		case len(b) == length:
+			return b, cert.RawSubjectPublicKeyInfo, nil
 		case len(b) == 4 && b[0] == msgError:
-			return p, refusal(b[1], binary.BigEndian.Uint16(b[2:]))
+			return nil, nil, refusal(b[1], binary.BigEndian.Uint16(b[2:]))
 		}
 		break
 	}
-	return p, fmt.Errorf("%w: its certificate holds no answer", ErrProtocol)
+	return nil, nil, fmt.Errorf("%w: its certificate holds no answer", ErrProtocol)
 }
 
 func newKey() (ed25519.PrivateKey, error) {

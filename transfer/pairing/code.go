@@ -216,3 +216,7 @@ func (c Code) password() (*spake2.Password, error) {
 	s.once.Do(func() { s.pw, s.err = spake2.Stretch([]byte(s.words), []byte(stretchSalt)) })
 	return s.pw, s.err
 }
+
+// Prepare begins to stretch the words, so that it is done when they are needed: it
+// takes longer than connecting does.
+func (c Code) Prepare() { go func() { _, _ = c.password() }() }

@@ -28,6 +28,8 @@ type Conn struct {
 	tls *tls.Conn
 	raw *rawConn
 
+	closed func() // what ends with it
+
 	wmu     sync.Mutex
 	writing atomic.Int32
 	werr    error
@@ -75,6 +77,7 @@ func (c *Conn) CloseWrite() error {
 // Close sends close_notify, unless a Write is under way, and closes the
 // connection below.
 func (c *Conn) Close() error {
+	c.closed()
 	if c.writing.Load() > 0 {
 		// That Write may be stuck with a peer who does not read, and the alert
 		// would wait behind it.

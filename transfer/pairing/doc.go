@@ -27,7 +27,7 @@
 //
 //   - pB, 65 bytes, and cB, 32 bytes; or
 //   - 'E': the listener will not go on: a reason byte (1 wrong code, 2 burnt,
-//     3 busy, 4 wait) and 2 bytes, big-endian: the seconds to wait for reason 4,
+//     3 busy, 4 wait, 5 not joined) and 2 bytes, big-endian: the seconds to wait for reason 4,
 //     else 0.
 //
 // What proves the peer is SPAKE2 (RFC 9382, package spake2) with these inputs:
@@ -46,6 +46,25 @@
 // it: the byte 'C' and 32 more. Somebody who ends TLS towards both ends has a key
 // that nobody vouches for, and two channels, so that no proof passed on fits; the
 // guess is spent.
+//
+// # Joining
+//
+// A paired connection vouches for further ones to the same listener ([Conn.Join]).
+// Its TLS exporter gives both ends, and nobody else, a ticket of 48 bytes, label
+// "EXPORTER-wherry-join", no context: a name of 16 and a key of 32. The further
+// connection is a TLS channel with key shares of its own. The dialer offers, in the
+// place of its share, the protocol "wherry-join/" and the ticket's name in base64url;
+// proofs are HMAC-SHA-256 under the ticket's key over "wherry/2 listener joins" or
+// "wherry/2 dialer joins" and what cB and cA are bound to:
+//
+//	ClientHello, with the name    ───────────▶
+//	verify                        ◀───────────  ServerHello .. Certificate, with the
+//	                                            listener's proof .. Finished
+//	Finished; 'J' proof; data     ───────────▶  verify
+//
+// So a man in the middle fails here as he does there. The listener forgets a ticket
+// with its connection. A ticket is no code: one that is made up tests no guess, and
+// is charged as none.
 //
 // # Who proves first
 //

@@ -73,7 +73,8 @@ type Config struct {
 	// Trace, if set, is told what a Listener does not return.
 	Trace *Trace
 
-	key ed25519.PrivateKey // of a Listener's certificates; else one is made for each connection
+	key     ed25519.PrivateKey // of a Listener's certificates; else one is made for each connection
+	tickets *tickets           // of a Listener; else nobody can join
 }
 
 func (c Config) timeout() time.Duration {
@@ -94,12 +95,14 @@ type Trace struct {
 // message types and error reasons, on the wire.
 const (
 	msgConfirm = 'C'
+	msgJoin    = 'J'
 	msgError   = 'E'
 
 	reasonWrongCode = 1
 	reasonBurnt     = 2
 	reasonBusy      = 3
 	reasonDelay     = 4 // argument: seconds
+	reasonNotJoined = 5
 )
 
 // Client pairs over a connection that this end dialed. It returns when the listener
@@ -117,10 +120,16 @@ func Client(ctx context.Context, conn net.Conn, code Code, cfg Config) (*Conn, e
 		conn.Close()
 		return nil, fmt.Errorf("pairing with %s: %w", conn.RemoteAddr(), err)
 	}
+	h := startClient(ctx, conn, cfg, offerShare(ex.Share()))
+	return h.finish(h.client(ex))
+}
+
+// startClient begins the handshake of an end that dialed, with what it offers.
+func startClient(ctx context.Context, conn net.Conn, cfg Config, offer string) *handshake {
 	h := start(ctx, conn, cfg)
 	h.tls = tls.Client(h.raw, &tls.Config{
 		MinVersion: tls.VersionTLS13,
-		NextProtos: []string{alpn, offerShare(ex.Share())},
+		NextProtos: []string{alpn, offer},
 		// There is no name to check and no authority to ask: the certificate is
 		// made for the occasion, and what the listener proves in it covers its
 		// key. A man in the middle who ends TLS here has another key.
@@ -128,7 +137,7 @@ func Client(ctx context.Context, conn net.Conn, code Code, cfg Config) (*Conn, e
 		KeyLogWriter:                cfg.KeyLogWriter,
 		DynamicRecordSizingDisabled: true,
 	})
-	return h.finish(h.client(ex))
+	return h
 }
 
 // Server pairs over a connection that this end accepted. The guess is charged to
@@ -179,7 +188,7 @@ func serve(ctx context.Context, conn net.Conn, code Code, cfg Config, attempt *A
 		GetConfigForClient:     a.hello,
 		GetCertificate:         a.certificate,
 		KeyLogWriter:           cfg.KeyLogWriter,
-		SessionTicketsDisabled: true, // resuming would go around the PAKE
+		SessionTicketsDisabled: true, // resuming would go around the PAKE; Join does not
 
 		DynamicRecordSizingDisabled: true,
 	})
@@ -210,12 +219,13 @@ type handshake struct {
 
 	listener bool
 	offered  []string // the dialer's protocols, at the listener
+	closed   func()   // ends what the connection vouches for
 }
 
 // start puts the whole handshake under one deadline. It is absolute, so bytes
 // that trickle in win no time.
 func start(ctx context.Context, conn net.Conn, cfg Config) *handshake {
-	h := &handshake{ctx: ctx, cfg: cfg, raw: &rawConn{Conn: conn}, deadline: time.Now().Add(cfg.timeout())}
+	h := &handshake{ctx: ctx, cfg: cfg, raw: &rawConn{Conn: conn}, deadline: time.Now().Add(cfg.timeout()), closed: func() {}}
 	conn.SetDeadline(h.deadline)
 	h.stop = context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	return h
@@ -231,8 +241,9 @@ func (h *handshake) finish(err error) (*Conn, error) {
 	}
 	if err == nil {
 		h.raw.grow()
-		return &Conn{tls: h.tls, raw: h.raw}, nil
+		return &Conn{tls: h.tls, raw: h.raw, closed: h.closed}, nil
 	}
+	h.closed()
 	switch {
 	case h.ctx.Err() != nil && !errors.Is(err, ErrUnconfirmed): // else the guess is spent all the same
 		err = context.Cause(h.ctx)
@@ -377,6 +388,9 @@ func (h *handshake) server(a *answer) error {
 	case err != nil:
 		return err
 	}
+	if a.ticket != nil {
+		return h.joined(a.ticket, binding)
+	}
 	proof, err := h.receive(msgConfirm, spake2.ConfirmationLen)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnconfirmed, h.classify(err))
@@ -385,7 +399,7 @@ func (h *handshake) server(a *answer) error {
 	wrong := verify(a.agreement, theirs, ours, bindChannel(binding), proof)
 	if wrong == nil {
 		a.attempt.Succeed(time.Now())
-		return nil
+		return h.vouch()
 	}
 	// Perhaps a dialer of our own role, which expects a listener of the other?
 	// That is the same guess at the words, so asking gives nothing away.
@@ -427,6 +441,8 @@ func refuse(why error) []byte {
 		reason = reasonBurnt
 	case errors.Is(why, ErrBusy):
 		reason = reasonBusy
+	case errors.Is(why, ErrNotJoined):
+		reason = reasonNotJoined
 	}
 	return binary.BigEndian.AppendUint16([]byte{msgError, reason}, arg)
 }
@@ -442,6 +458,8 @@ func refusal(reason byte, arg uint16) error {
 		return ErrBusy
 	case reasonDelay:
 		return &DelayError{Wait: time.Duration(arg) * time.Second}
+	case reasonNotJoined:
+		return ErrNotJoined
 	}
 	return fmt.Errorf("%w: a refusal with reason %d", ErrProtocol, reason)
 }

@@ -33,9 +33,10 @@ func NewListener(ln net.Listener, code Code, cfg Config) (*Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening on %s: %w", ln.Addr(), err)
 	}
-	cfg.key = key
+	cfg.key, cfg.tickets = key, &tickets{}
 	l := &Listener{ln: ln, code: code, cfg: cfg, guard: cfg.guard(code), conns: make(chan *Conn)}
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
+	code.Prepare()
 	l.wg.Add(1)
 	go l.acceptLoop()
 	return l, nil

@@ -4,7 +4,10 @@ const (
 	// blockSize divides a buffer so that it grows and shrinks without copying.
 	blockSize = 16 << 10
 	// maxSpare bounds what is kept for reuse; the collector has the rest.
-	maxSpare = 128
+	maxSpare = 512
+	// emptiedOften is after how many times that a buffer was empty what it did
+	// not need meanwhile is let go.
+	emptiedOften = 256
 )
 
 type block [blockSize]byte
@@ -18,7 +21,9 @@ type blocks struct {
 	head  int
 	first uint64
 	spare []*block
-	peak  int // blocks in use since the buffer was empty
+	// peak is how many blocks were in use at most while the buffer was emptied
+	// so many times.
+	peak, emptied int
 	// lent is set while somebody outside has slices of the buffer: what is let
 	// go of meanwhile waits in limbo, with its bytes as they are.
 	lent  bool
@@ -65,13 +70,15 @@ func (r *blocks) release(off uint64) {
 	r.first = i
 	if r.head == len(r.held) {
 		r.held, r.head = r.held[:0], 0
-		// Empty again: little by little a connection gives back what it
-		// does not need.
-		if n := len(r.spare); n > max(r.peak, 1) {
-			r.spare[n-1] = nil
-			r.spare = r.spare[:n-1]
+		// Empty again: now and then a connection gives back what it has not
+		// needed for long.
+		if r.emptied++; r.emptied >= emptiedOften {
+			for n := len(r.spare); n > max(r.peak, 1); n-- {
+				r.spare[n-1] = nil
+				r.spare = r.spare[:n-1]
+			}
+			r.peak, r.emptied = 0, 0
 		}
-		r.peak = 0
 	}
 }
 

@@ -183,6 +183,13 @@ func (c *Conn) WriteSpace() int {
 // Unacked is how many written bytes the peer has not acknowledged.
 func (c *Conn) Unacked() int { return int(c.send.end - c.send.una) }
 
+// Unsent is how many written bytes were never sent.
+func (c *Conn) Unsent() int { return int(c.send.end - c.send.nxt) }
+
+// WindowDue reports whether so much was read that the peer should be told of its
+// new window now, and not with the next ACK.
+func (c *Conn) WindowDue() bool { return c.state == StateEstablished && c.flow.due(&c.recv) }
+
 // Flushed reports whether the peer acknowledged everything written, and the
 // end of the stream if CloseWrite was called.
 func (c *Conn) Flushed() bool {
@@ -193,10 +200,13 @@ func (c *Conn) Flushed() bool {
 // none yet, [io.EOF] at the end of the stream, and the connection's error
 // once what had arrived before it is read.
 func (c *Conn) Read(b []byte) (n int, err error) {
-	n = min(len(b), c.recv.readable())
+	for n < len(b) && c.recv.readable() > 0 {
+		k := copy(b[n:], c.recv.peek())
+		c.recv.advance(k)
+		n += k
+	}
 	if n > 0 {
-		c.recv.blocks.read(c.recv.read, b[:n])
-		c.consume(n)
+		c.consumed()
 		return n, nil
 	}
 	return 0, c.readErr()
@@ -207,7 +217,7 @@ func (c *Conn) Read(b []byte) (n int, err error) {
 // [Conn.Discard] takes them off.
 func (c *Conn) Peek() ([]byte, error) {
 	if n := c.recv.readable(); n > 0 {
-		return c.recv.slice(c.recv.read, c.recv.nxt), nil
+		return c.recv.peek(), nil
 	}
 	return nil, c.readErr()
 }
@@ -216,8 +226,11 @@ func (c *Conn) Peek() ([]byte, error) {
 func (c *Conn) Discard(n int) { c.consume(min(n, c.recv.readable())) }
 
 func (c *Conn) consume(n int) {
-	c.recv.read += uint64(n)
-	c.recv.release(c.recv.read)
+	c.recv.advance(n)
+	c.consumed()
+}
+
+func (c *Conn) consumed() {
 	c.flow.consumed(&c.recv)
 	c.traceRecvWindow()
 }

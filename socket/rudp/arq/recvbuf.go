@@ -17,8 +17,13 @@ var (
 //	read            nxt               limit
 //	  |  readable    |  holes          |  not allowed yet
 //	--+--------------+-----------------+------>
+//
+// What arrives in order in a chunk stays there; everything else, and what comes
+// before a hole is closed, is copied into blocks.
 type recvBuffer struct {
 	blocks
+	kept      keptPieces
+	chunk     *Chunk // that the data which is inserted lies in, or nil
 	read, nxt uint64
 	limit     uint64   // what the peer was allowed
 	above     rangeSet // received beyond nxt
@@ -51,11 +56,16 @@ func (r *recvBuffer) insert(off uint64, b []byte, fin bool) (fresh int, err erro
 	if off > r.nxt && r.above.len() >= maxHoles {
 		return 0, errHoles
 	}
-	r.write(off, b)
 	if off == r.nxt && r.above.empty() {
+		if r.chunk != nil && r.kept.bytes+len(b) <= maxKept {
+			r.kept.keep(off, b, r.chunk)
+		} else {
+			r.write(off, b)
+		}
 		r.nxt = hi
 		return len(b), nil
 	}
+	r.write(off, b)
 	fresh = len(b) - int(r.above.within(off, hi))
 	r.above.add(off, hi)
 	if f := r.above.first(); f.lo == r.nxt {
@@ -63,6 +73,25 @@ func (r *recvBuffer) insert(off uint64, b []byte, fin bool) (fresh int, err erro
 		r.above.removeBelow(r.nxt)
 	}
 	return fresh, nil
+}
+
+// peek returns unread bytes as far as they lie in one piece.
+func (r *recvBuffer) peek() []byte {
+	hi := r.nxt
+	if p := r.kept.first(); p != nil {
+		if p.off <= r.read {
+			return p.data[r.read-p.off:]
+		}
+		hi = p.off
+	}
+	return r.slice(r.read, hi)
+}
+
+// advance lets go of n bytes, which are read.
+func (r *recvBuffer) advance(n int) {
+	r.read += uint64(n)
+	r.kept.letGo(r.read)
+	r.release(r.read)
 }
 
 // readable is the count of bytes in order and unread.
