@@ -15,7 +15,11 @@ import (
 	"github.com/wherry-net/wherry/socket"
 )
 
-// loopbackConn is a connection of the socket layer whose peer swallows all.
+// swallowed is how many bytes loopbackConn's peer reads before it says so.
+const swallowed = 4 << 20
+
+// loopbackConn is a connection of the socket layer whose peer swallows all, and says
+// a byte for each so many.
 func loopbackConn(t *testing.T) *socket.Conn {
 	t.Helper()
 	ln, err := net.Listen("tcp", listenAny)
@@ -32,8 +36,15 @@ func loopbackConn(t *testing.T) *socket.Conn {
 		t.Fatal(err)
 	}
 	go func() {
-		_, _ = io.Copy(io.Discard, peer)
-		peer.Close()
+		defer peer.Close()
+		for {
+			if _, err := io.CopyN(io.Discard, peer, swallowed); err != nil {
+				return
+			}
+			if _, err := peer.Write([]byte{1}); err != nil {
+				return
+			}
+		}
 	}()
 	t.Cleanup(func() { c.Close() })
 	return socket.NewConn(c.(*net.TCPConn))
@@ -45,14 +56,17 @@ func TestMeasureStreams(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux counts segments")
 	}
-	const each, mss = 4 << 20, 65483 // of loopback
+	const mss = 65483 // of loopback
 	least := int64(0)
 	write := func(c *socket.Conn) {
 		t.Helper()
-		if _, err := c.Write(make([]byte, each)); err != nil {
+		if _, err := c.Write(make([]byte, swallowed)); err != nil {
 			t.Fatal(err)
 		}
-		least += each / mss
+		if _, err := c.Read(make([]byte, 1)); err != nil { // what is written may not be sent yet
+			t.Fatal(err)
+		}
+		least += swallowed / mss
 	}
 	first := loopbackConn(t)
 	m := startMeasure(first)
