@@ -93,7 +93,11 @@ func openTop(p string, o SourceOptions) (*top, error) {
 		if name == "" {
 			name = "stdin"
 		}
-		if reason := badPath(name, ""); reason != "" || strings.Contains(name, "/") {
+		reason := badPath(name, "")
+		if reason == "" && strings.Contains(name, "/") {
+			reason = "a name has no directories"
+		}
+		if reason != "" {
 			return nil, &EntryError{name, "as the name of standard input: " + reason}
 		}
 		return &top{name: name, path: p, pipe: o.Stdin}, nil

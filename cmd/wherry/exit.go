@@ -161,8 +161,8 @@ var failureRules = []rule{
 // classify finds the rule for err.
 func classify(err error) failure {
 	f := failure{code: exitFailure, kind: "failure", message: oneLine(err)}
-	if errors.Is(err, context.Canceled) && f.message == context.Canceled.Error() {
-		f.message = "interrupted"
+	if errors.Is(err, context.Canceled) {
+		f.message = interrupted(f.message)
 	}
 	for _, r := range slices.Concat(boxRules, lookupRules, zeroMQRules, failureRules) {
 		if r.match(err) {
@@ -179,6 +179,19 @@ func classify(err error) failure {
 		f.hint = h.Hint()
 	}
 	return f
+}
+
+// interrupted is what an interrupt did, without the words of packages context and
+// signal, whose ": context canceled" stands behind whatever was going on.
+func interrupted(message string) string {
+	before, cut := strings.CutSuffix(message, context.Canceled.Error())
+	if !cut && !strings.HasSuffix(message, " signal received") {
+		return message
+	}
+	if before = strings.TrimSuffix(before, ": "); cut && strings.HasPrefix(before, "interrupted") {
+		return before
+	}
+	return "interrupted"
 }
 
 // oneLine is err's text in one line that is safe to print. Texts from a peer

@@ -129,3 +129,17 @@ func TestExitTable(t *testing.T) {
 		t.Errorf("%+v", f)
 	}
 }
+
+func TestInterrupted(t *testing.T) {
+	for _, c := range []struct{ message, want string }{
+		{"context canceled", "interrupted"},
+		{"accept udp 127.0.0.1:1: context canceled", "interrupted"},
+		{"terminated signal received", "interrupted"},
+		{"interrupted before the end of the list: context canceled", "interrupted before the end of the list"},
+		{"interrupted after 3 runs", "interrupted after 3 runs"},
+	} {
+		if got := interrupted(c.message); got != c.want {
+			t.Errorf("%q became %q", c.message, got)
+		}
+	}
+}

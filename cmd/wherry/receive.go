@@ -65,6 +65,11 @@ func receive(c *cli.Context, io stdio) error {
 		if c.Bool("json") {
 			return usagef("--output - and --json both want standard output")
 		}
+		for _, f := range []string{"dir", "overwrite"} {
+			if c.IsSet(f) {
+				return usagef("--%s is for files, and --output - makes none", f)
+			}
+		}
 		if m.lossy() {
 			return usagef("--arq none writes at offsets, and --output - has none")
 		}

@@ -32,7 +32,7 @@ func (z *zoneTrust) verdictNow() Verdict {
 // anchorFor finds the deepest anchor at or above name, and whether a negative
 // anchor below it takes precedence.
 func (v *Validator) anchorFor(name string) (a Anchor, found, unsigned bool) {
-	for n := name; ; n = parent(n) {
+	for n := name; ; n = Parent(n) {
 		if a, ok := v.anchors[n]; ok {
 			return a, true, false
 		}
@@ -59,7 +59,7 @@ func (v *Validator) trust(ctx context.Context, now time.Time, target string) *zo
 	}
 	cur := v.anchorKeys(ctx, now, a)
 	for n := dns.CountLabel(a.Zone) + 1; n <= dns.CountLabel(target) && cur.state == Secure; n++ {
-		name := ancestor(target, n)
+		name := Ancestor(target, n)
 		next := v.remembered(now, name)
 		if next == nil {
 			next = v.descend(ctx, now, cur, name)

@@ -75,7 +75,7 @@ func (s nsecSet) at(name string) *dns.NSEC {
 // covering name shows: what name shares with the span's ends.
 func closestEncloser(r *dns.NSEC, name string) string {
 	n := max(commonLabels(name, dns.CanonicalName(r.Hdr.Name)), commonLabels(name, dns.CanonicalName(r.NextDomain)))
-	return ancestor(name, n)
+	return Ancestor(name, n)
 }
 
 // nxdomain proves that name does not exist, nor a wildcard that would have

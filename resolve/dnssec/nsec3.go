@@ -27,7 +27,7 @@ func newNSEC3Set(zone string, recs []*dns.NSEC3) (*nsec3Set, error) {
 	s := &nsec3Set{zone: zone, hashes: make(map[string]string)}
 	var salt string
 	for _, r := range recs {
-		if r.Hash != dns.SHA1 || r.Flags > 1 || parent(dns.CanonicalName(r.Hdr.Name)) != zone {
+		if r.Hash != dns.SHA1 || r.Flags > 1 || Parent(dns.CanonicalName(r.Hdr.Name)) != zone {
 			continue
 		}
 		if r.Iterations > MaxIterations {
@@ -105,7 +105,7 @@ func (s *nsec3Set) covering(name string) *dns.NSEC3 {
 // or when the encloser is a cut or a DNAME, below which this zone has no say.
 func (s *nsec3Set) encloser(name string) (ce string, cover *dns.NSEC3, ok bool) {
 	next := name
-	for n := name; ; n = parent(n) {
+	for n := name; ; n = Parent(n) {
 		if r := s.at(n); r != nil {
 			if n == name {
 				return n, nil, false // it exists
@@ -167,7 +167,7 @@ func (s *nsec3Set) nodata(name string, typ uint16) proof {
 // wildcard proves that the next closer name below encloser does not exist
 // (RFC 5155, section 8.8).
 func (s *nsec3Set) wildcard(name, encloser string) proof {
-	next := ancestor(name, dns.CountLabel(encloser)+1)
+	next := Ancestor(name, dns.CountLabel(encloser)+1)
 	cover := s.covering(next)
 	switch {
 	case cover == nil:

@@ -105,16 +105,16 @@ func compareNames(a, b string) int {
 	return len(la) - len(lb)
 }
 
-// parent strips the leftmost label; the parent of the root is the root.
-func parent(name string) string {
+// Parent strips the leftmost label; the parent of the root is the root.
+func Parent(name string) string {
 	if i, end := dns.NextLabel(name, 0); !end {
 		return name[i:]
 	}
 	return "."
 }
 
-// ancestor keeps the rightmost n labels.
-func ancestor(name string, n int) string {
+// Ancestor keeps the rightmost n labels.
+func Ancestor(name string, n int) string {
 	idx := dns.Split(name)
 	if n <= 0 || len(idx) == 0 {
 		return "."

@@ -72,7 +72,7 @@ func (v *Validator) keepDenial(d *denials, zone string, wildcard *RRset, labels 
 	if wildcard == nil {
 		return
 	}
-	owner := child("*", ancestor(wildcard.Name, labels))
+	owner := child("*", Ancestor(wildcard.Name, labels))
 	h := hold(wildcard, expires)
 	for i, rr := range h.rrs {
 		h.rrs[i] = dns.Copy(rr)
@@ -92,9 +92,9 @@ func (v *Validator) Synthesise(now time.Time, name string, typ uint16) (r *Respo
 	}
 	top := name
 	if typ == dns.TypeDS && name != "." {
-		top = parent(name)
+		top = Parent(name)
 	}
-	for zone := top; ; zone = parent(zone) {
+	for zone := top; ; zone = Parent(zone) {
 		if soa, spans, wild := v.held(now, zone); len(spans) > 0 {
 			z := v.remembered(now, zone)
 			if z == nil || z.state != Secure || z.noCut {
@@ -176,7 +176,7 @@ func synthesise(now time.Time, z *zoneTrust, soa *heldSet, spans []*heldSet, wil
 			if encloser == z.name || encloser == "." {
 				return nil, Verdict{}, false
 			}
-			encloser = parent(encloser)
+			encloser = Parent(encloser)
 			owner := child("*", encloser)
 			h := wild[question{owner, typ}]
 			kind := Answer

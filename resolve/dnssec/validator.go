@@ -173,7 +173,7 @@ func (v *Validator) Validate(ctx context.Context, now time.Time, r *Response) Ve
 func (v *Validator) zoneOf(ctx context.Context, now time.Time, name string, typ uint16, signer string) *zoneTrust {
 	top := name
 	if typ == dns.TypeDS && name != "." {
-		top = parent(name) // the parent's side of the cut
+		top = Parent(name) // the parent's side of the cut
 	}
 	if signer != "" && dns.IsSubDomain(signer, top) {
 		if a, ok, _ := v.anchorFor(top); ok && !dns.IsSubDomain(a.Zone, signer) {
@@ -205,7 +205,7 @@ func (v *Validator) positive(ctx context.Context, now time.Time, r *Response, se
 	if int(sig.Labels) >= ownerLabels(set.Name) {
 		return out
 	}
-	encloser := ancestor(set.Name, int(sig.Labels))
+	encloser := Ancestor(set.Name, int(sig.Labels))
 	d, vd := v.denial(now, z, r)
 	if vd.State == Bogus {
 		vd.Chain = z.chain

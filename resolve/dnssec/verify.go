@@ -258,7 +258,7 @@ func signedData(sig *dns.RRSIG, rrs []dns.RR) ([]byte, error) {
 		h.Name = dns.CanonicalName(h.Name)
 		if n := dns.CountLabel(h.Name); n > int(sig.Labels) {
 			// Expanded from a wildcard: signed as the wildcard.
-			h.Name = child("*", ancestor(h.Name, int(sig.Labels)))
+			h.Name = child("*", Ancestor(h.Name, int(sig.Labels)))
 		}
 		lowerRdata(c)
 		b, err := packRR(c)

@@ -154,7 +154,7 @@ func (c *cache) lookup(now time.Time, q question, least rank) *step {
 	if s := get(question{q.name, dns.TypeCNAME}); s != nil && s.Kind == dnssec.CNAME && q.typ != dns.TypeANY && q.typ != dns.TypeRRSIG {
 		return s
 	}
-	for n := q.name; ; n = parentOf(n) {
+	for n := q.name; ; n = dnssec.Parent(n) {
 		if s := get(question{n, anyType}); s != nil && (n == q.name || s.verdict.State == dnssec.Secure) {
 			// An NXDOMAIN holds for every type, so what it answers is this
 			// question; the proof for an ancestor covers this name as well.
@@ -227,7 +227,7 @@ func (c *cache) forget(q question) {
 func (c *cache) closest(now time.Time, name string) *cut {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for n := name; ; n = parentOf(n) {
+	for n := name; ; n = dnssec.Parent(n) {
 		if k := c.cuts[n]; k != nil {
 			if k.fixed || now.Before(k.expires) {
 				return k
@@ -330,22 +330,4 @@ func (c *cache) order(now time.Time, list []server, shuffle func(n int, swap fun
 		return d.Truncate(10 * time.Millisecond)
 	}
 	slices.SortStableFunc(list, func(a, b server) int { return int(cost(a)/time.Millisecond) - int(cost(b)/time.Millisecond) })
-}
-
-func parentOf(name string) string {
-	if i, end := dns.NextLabel(name, 0); !end {
-		return name[i:]
-	}
-	return "."
-}
-
-func ancestorOf(name string, n int) string {
-	idx := dns.Split(name)
-	if n <= 0 || len(idx) == 0 {
-		return "."
-	}
-	if n >= len(idx) {
-		return name
-	}
-	return name[idx[len(idx)-n]:]
 }

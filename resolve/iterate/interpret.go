@@ -336,7 +336,7 @@ func denialRecords(ns []dns.RR) []dns.RR {
 
 func dnameAbove(sets []*dnssec.RRset, name string) *dnssec.RRset {
 	for n := name; n != "."; {
-		n = parentOf(n)
+		n = dnssec.Parent(n)
 		if s := dnssec.Find(sets, n, dns.TypeDNAME); s != nil {
 			return s
 		}

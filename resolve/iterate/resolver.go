@@ -399,7 +399,7 @@ func (l *lookup) fetch(q question, avoid []netip.AddrPort) ([]*step, error) {
 
 	from := q.name
 	if q.typ == dns.TypeDS && q.name != "." {
-		from = parentOf(q.name) // the parent's side of the cut knows
+		from = dnssec.Parent(q.name) // the parent's side of the cut knows
 	}
 	k := l.r.cache.closest(l.now, from)
 	if k == nil {
@@ -412,7 +412,7 @@ func (l *lookup) fetch(q question, avoid []netip.AddrPort) ([]*step, error) {
 		ask := q
 		// RFC 9156, section 2.3: after ten steps the rest goes at once.
 		if n := known + 1; !full && n < dns.CountLabel(q.name) && minimised < 10 {
-			ask = question{ancestorOf(q.name, n), l.r.opts.MinimiseBy}
+			ask = question{dnssec.Ancestor(q.name, n), l.r.opts.MinimiseBy}
 			minimised++
 		}
 		mean, _, err := l.ask(k, ask, avoid)

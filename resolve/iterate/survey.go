@@ -254,7 +254,7 @@ func (l *lookup) cutOf(name string) (here, above *cut, err error) {
 		k := l.r.cache.closest(l.now, ".")
 		return k, nil, nil
 	}
-	above = l.r.cache.closest(l.now, parentOf(apex))
+	above = l.r.cache.closest(l.now, dnssec.Parent(apex))
 	if above == nil {
 		return nil, nil, errors.New("the delegation has expired already")
 	}

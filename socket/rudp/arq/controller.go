@@ -26,6 +26,7 @@ const (
 	fateAcked packetFate = iota
 	fateLost
 	fateSpurious // lost, then acknowledged
+	fateVoid     // lost, for it was too large: as if it had never been sent
 )
 
 // ackEvent is what an ACK, or a loss timer, told.
@@ -68,9 +69,10 @@ func newController(cfg *Config, rng func() uint64) controller {
 const (
 	initialWindow = 32 // packets
 	// initialRate raises the first window of long paths, in bytes/s: what
-	// counts for a queue is the pace, and that stays modest.
-	initialRate      = 1e6
-	initialWindowMax = 256 // packets at most
+	// counts for a queue is the pace, and that stays modest. What a window of
+	// ten packets (RFC 6928) is to a path of 10 ms, this is to all.
+	initialRate      = 1.6e6
+	initialWindowMax = 352 // packets at most
 )
 
 // fixed sends at one rate.

@@ -64,6 +64,7 @@ type rttRound struct {
 	min, max, curMin, curMax time.Duration
 	last                     [5]time.Duration
 	i, n, seen               int           // n: samples in this round
+	recent                   time.Duration // the last, so taken
 	jitter                   time.Duration // from one sample to the next, smoothed as in RFC 3550
 }
 
@@ -80,9 +81,17 @@ func (r *rttRound) add(d time.Duration) time.Duration {
 		r.curMin = d
 	}
 	r.curMax = max(r.curMax, d)
+	r.recent = d
 	r.n++
 	r.seen++
 	return d
+}
+
+// restart forgets the round before and what there is of this one.
+func (r *rttRound) restart() {
+	r.n = 0
+	r.round()
+	r.min, r.max = 0, 0
 }
 
 func (r *rttRound) round() {

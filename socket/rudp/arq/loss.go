@@ -117,6 +117,7 @@ func (c *Conn) lose(now time.Duration, n uint64, p *sentPacket, trigger LossTrig
 	}
 	if p.flags&isMTUProbe != 0 {
 		c.pmtu.onProbeLost(now, int(p.size))
+		c.cc.onPacket(fateVoid, p)
 		return // says nothing about congestion
 	}
 	before := c.pmtu.size

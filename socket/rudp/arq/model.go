@@ -30,11 +30,11 @@ func (p phase) String() string {
 // three, keeps the pipe full and the queue before it short. The skeleton is
 // BBR's (Cardwell et al., ACM Queue 14-5, 2016; draft-ietf-ccwg-bbr).
 //
-//	startup --> drain --> down --> cruise --> up --+
-//	              |        ^        ^  |           |
-//	              |        +--------|--|-----------+
-//	              +--> probe-rtt ---+  |   every 10 s without a fresh minimum
-//	                        ^----------+
+//	startup --> drain ----------> cruise --> up --> down --+
+//	              |                ^ ^  |                  |
+//	              |                | +--|------------------+
+//	              +--> probe-rtt --+    |   every 10 s without a fresh minimum
+//	                        ^-----------+
 //
 //	cruise, up, down -- the queue stands for 4 rounds --> yield
 //	yield ---- it drains as fast as it does if all yield ---> cruise
@@ -43,9 +43,10 @@ func (p phase) String() string {
 //
 // What each phase does and why:
 //
-//   - startup sends twice as much each round trip, like slow start, until the
-//     rate stops to grow or the delay grows (HyStart++, RFC 9406).
-//   - drain sends little until no more is in flight than the path holds.
+//   - startup sends more than twice as much each round trip, until the rate stops
+//     to grow or a queue stands for a quarter of one (compare HyStart++, RFC 9406).
+//   - drain sends little until no more is in flight than the path holds. What is
+//     lost then the path loses by itself, as in down.
 //   - down sends three quarters for a round trip: the queue is empty then, so
 //     what is lost the path loses by itself. That is the loss floor.
 //   - cruise sends what arrives, divided by the share that arrives, for six to
@@ -84,9 +85,11 @@ type model struct {
 	lossy      int // consecutive periods with excess but without a queue
 	fullBw     float64
 	fullRounds int
-	slow       float64 // slow start's window in bytes: bandwidth samples lag
-	startLoss  float64 // in the last round of startup that is known
-	filled     bool    // startup is over
+	slow       float64       // slow start's window in bytes: bandwidth samples lag
+	startLoss  float64       // in the last round of startup that is known
+	lateSince  time.Duration // since when round trips of startup have been long
+	lates      int           // how many
+	filled     bool          // startup is over
 	lastRound  time.Duration
 
 	judged   time.Duration // packets sent before belong to the last event
@@ -102,6 +105,7 @@ type model struct {
 
 const (
 	startupGain   = 2.77
+	slowGain      = 1.75 // slow start has 1
 	upGain        = 1.25
 	downGain      = 0.75
 	downComp      = 1.15
@@ -145,6 +149,8 @@ func (m *model) onPacket(fate packetFate, p *sentPacket) {
 	case fateSpurious:
 		b.lost--
 		b.acked++
+	case fateVoid:
+		b.sent--
 	}
 }
 
@@ -160,9 +166,10 @@ func (m *model) keep() float64 {
 
 func (m *model) bdp() float64 { return m.bandwidth() * m.length().Seconds() }
 
-// theta is the queue that is nothing to worry about.
+// theta is the queue that is nothing to worry about. Where round trips differ by
+// themselves from one to the next, the shortest of a round differs, too.
 func (m *model) theta() time.Duration {
-	return max(minQueue, hostQueue-m.base.value(), m.base.value()/20, 2*m.rtts.jitter)
+	return max(minQueue, hostQueue-m.base.value(), m.base.value()/20, 4*m.rtts.jitter)
 }
 
 // queue is the delay that stood in the queue all through the last round.
@@ -248,7 +255,7 @@ func (m *model) judge(p *period) bool {
 		}
 		return false
 	}
-	if p.phase == phaseDown || p.phase == phaseProbeRTT {
+	if p.phase == phaseDown || p.phase == phaseProbeRTT || p.phase == phaseDrain {
 		m.floor.add(p.sent, p.lost)
 		return false
 	}
@@ -286,12 +293,9 @@ func (m *model) advance(e *ackEvent) {
 			m.slow = m.first()
 		}
 		if !e.appLimited {
-			m.slow += 1.25 * float64(e.acked)
+			m.slow += slowGain * float64(e.acked)
 		}
-		// A queue that stands from the start of a round shows it soonest,
-		// as in HyStart++ (RFC 9406).
-		full := !m.plain && m.roundsIn > 2 && m.rtts.n >= 8 && now-m.arrivals.since > base/4 &&
-			m.rtts.curMin > base+min(max(base/8, 4*time.Millisecond), 16*time.Millisecond)
+		full := m.late(e)
 		if !e.round && !full {
 			return
 		}
@@ -312,8 +316,13 @@ func (m *model) advance(e *ackEvent) {
 		}
 	case phaseDrain:
 		if float64(e.inFlight) <= m.bdp()/m.keep() || m.roundsIn > 8 {
-			if m.plain || m.steady >= steadyRounds {
+			switch {
+			case m.plain:
 				m.enter(now, phaseDown)
+				return
+			case m.steady >= steadyRounds:
+				m.rtts.restart() // the queue that was here is gone
+				m.startCruise(now)
 				return
 			}
 			m.digs = 0
@@ -363,6 +372,22 @@ func (m *model) advance(e *ackEvent) {
 		}
 		m.startCruise(now)
 	}
+}
+
+// late reports whether a queue stands since a part of a round trip, which ends
+// startup. A round as a whole would tell it a round trip later, and by then the
+// queue has become as long as the path.
+func (m *model) late(e *ackEvent) bool {
+	base := m.base.value()
+	if m.plain || e.rtt == 0 {
+		return false
+	}
+	if m.rtts.recent <= base+min(max(base/8, 4*time.Millisecond), 16*time.Millisecond) {
+		m.lateSince, m.lates = e.now, 0
+		return false
+	}
+	m.lates++
+	return m.roundsIn > 2 && m.lates >= 4 && e.now-m.lateSince > base/4
 }
 
 // up looks for more bandwidth.

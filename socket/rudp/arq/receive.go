@@ -316,7 +316,9 @@ func (c *Conn) ackRun(now time.Duration, lo, hi uint64, e *ackEvent, newest **se
 			c.stats.PacketsSpurious++
 			e.spurious += int(p.size)
 			c.rate.delivered += uint64(p.size)
-			c.cc.onPacket(fateSpurious, p)
+			if p.flags&isMTUProbe == 0 {
+				c.cc.onPacket(fateSpurious, p)
+			}
 			if c.book == nil {
 				c.loss.late(now-p.time-c.rtt.smoothed, &c.rtt)
 			}

@@ -109,13 +109,13 @@ func openSockets(pick func() ([]net.Interface, error)) (*sockets, []link, error)
 		s.v4.SetMulticastLoopback(true) // other processes on this host
 		s.v4.SetMulticastTTL(255)       // section 11
 		s.v4.SetControlMessage(ipv4.FlagInterface, true)
-		s.wg.Go(s.readLoop4)
+		s.wg.Go(func() { s.readLoop(s.read4) })
 	}
 	if s.v6 != nil {
 		s.v6.SetMulticastLoopback(true)
 		s.v6.SetMulticastHopLimit(255)
 		s.v6.SetControlMessage(ipv6.FlagInterface, true)
-		s.wg.Go(s.readLoop6)
+		s.wg.Go(func() { s.readLoop(s.read6) })
 	}
 	return s, s.update(ifaces), nil
 }
@@ -171,39 +171,32 @@ func (s *sockets) rescan() ([]link, error) {
 	return s.update(ifaces), nil
 }
 
-func (s *sockets) readLoop4() {
-	buf := make([]byte, maxMessage+1)
-	for {
-		n, cm, from, err := s.v4.ReadFrom(buf)
-		if err != nil {
-			if s.stopped(err) {
-				return
-			}
-			continue
-		}
-		index := 0
-		if cm != nil {
-			index = cm.IfIndex
-		}
-		s.push(buf[:n], from, index)
+func (s *sockets) read4(buf []byte) (n, index int, from net.Addr, err error) {
+	n, cm, from, err := s.v4.ReadFrom(buf)
+	if cm != nil {
+		index = cm.IfIndex
 	}
+	return n, index, from, err
 }
 
-func (s *sockets) readLoop6() {
+func (s *sockets) read6(buf []byte) (n, index int, from net.Addr, err error) {
+	n, cm, from, err := s.v6.ReadFrom(buf)
+	if cm != nil {
+		index = cm.IfIndex
+	}
+	return n, index, from, err
+}
+
+func (s *sockets) readLoop(read func([]byte) (n, index int, from net.Addr, err error)) {
 	buf := make([]byte, maxMessage+1)
 	for {
-		n, cm, from, err := s.v6.ReadFrom(buf)
-		if err != nil {
-			if s.stopped(err) {
-				return
-			}
-			continue
+		n, index, from, err := read(buf)
+		switch {
+		case err == nil:
+			s.push(buf[:n], from, index)
+		case s.stopped(err):
+			return
 		}
-		index := 0
-		if cm != nil {
-			index = cm.IfIndex
-		}
-		s.push(buf[:n], from, index)
 	}
 }
 
