@@ -220,7 +220,7 @@ func (s *sender) run(ctx context.Context, first opened) error {
 	defer unblock()
 	s.start = time.Now()
 	s.result.Peer = s.link.conn.RemoteAddr().String()
-	producers := min(4, runtime.GOMAXPROCS(0)+1)
+	producers := min(4, max(2, runtime.GOMAXPROCS(0))) // one that writes, and others that read meanwhile
 	if theirs.Features&featureSequential != 0 || s.datagrams != nil {
 		producers = 1 // the same datagrams in every run
 	}

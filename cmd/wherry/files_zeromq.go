@@ -25,7 +25,7 @@ import (
 func overZeroMQ(c *cli.Context) bool { return strings.HasPrefix(c.String("via"), zmtp.Scheme) }
 
 // directOnly are flags of ends that meet without --via.
-var directOnly = []string{"to", "from", "listen", "plain", "udp", "arq", "streams", "rate", "congestion", "compress", "name", "keep", "trace", "pcap"}
+var directOnly = []string{"to", "from", "listen", "plain", "udp", "arq", "streams", "rate", "congestion", "compress", "name", "keep", "trace", "pcap", "keep-for", "keep-bytes"}
 
 // zeroMQEnd reads what both ends have: where, and the code.
 func zeroMQEnd(c *cli.Context, io stdio, connects bool) (addr string, words string, made bool, key depot.Key, err error) {
@@ -76,7 +76,12 @@ func sendZeroMQ(c *cli.Context, io stdio, p *printer) error {
 	defer remove()
 	v := &zeroMQSender{p: p, started: time.Now(), want: receivers, all: make(chan struct{}), limited: refusals(p.Say)}
 	o := zeromq.SenderOptions{Trace: v.trace()}
-	if receivers == 1 {
+	switch {
+	case c.Bool("share") && receivers > 0:
+		return usagef("--share ends when everything has its receiver, and --count would end sooner or later")
+	case c.Bool("share"):
+		o.Pattern, v.share = zeromq.Share, true
+	case receivers == 1:
 		o.Pattern = zeromq.Pair
 	}
 	s, err := zeromq.Listen(c.Context, addr, zeromq.NewKey(words), spool, o)
@@ -117,7 +122,8 @@ type zeroMQSender struct {
 	started time.Time
 	want    int // receivers; 0: until it is stopped
 	limited func(net.Addr, error)
-	all     chan struct{} // closed when want have everything
+	share   bool
+	all     chan struct{} // closed when want have everything, or with share when it is everywhere
 
 	mu    sync.Mutex
 	done  int // receivers that have everything
@@ -139,6 +145,7 @@ func (v *zeroMQSender) trace() *zeromq.SenderTrace {
 		Behind:   func(addr net.Addr) { v.p.Say("%s is slow; the others do not wait for it", addr) },
 		Refused:  v.limited,
 		Received: v.received,
+		Shared:   func() { close(v.all) },
 	}
 }
 
@@ -156,7 +163,7 @@ func (v *zeroMQSender) received(addr net.Addr, r zeromq.Receipt) {
 	} else {
 		v.p.Event(doneEvent{Event: "done", Role: "send", Peer: addr.String(), Transport: "zmq", ARQ: "kernel", Encrypted: true,
 			Files: r.Files, Bytes: r.Bytes, Seconds: seconds, GoodputBPS: float64(r.Bytes) * 8 / max(seconds, 1e-9), Limiter: "unknown"})
-		v.p.Say("%s has everything: %s, %s", addr, count(r.Files, "file"), units.FormatBytes(r.Bytes))
+		v.p.Say("%s has %s: %s, %s", addr, v.everything(), count(r.Files, "file"), units.FormatBytes(r.Bytes))
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -168,19 +175,29 @@ func (v *zeroMQSender) received(addr net.Addr, r zeromq.Receipt) {
 	}
 }
 
+func (v *zeroMQSender) everything() string {
+	if v.share {
+		return "its share"
+	}
+	return "everything"
+}
+
 // printable is one line of what a peer says.
 func printable(s string) string { return oneLine(errors.New(s)) }
 
 // send keeps everything for receivers, and returns when as many as are wanted have it.
 func (v *zeroMQSender) send(ctx context.Context, s *zeromq.Sender, src *transfer.Source, key *depot.Key) error {
 	trace := &transfer.Trace{Warning: func(path string, why error) { v.p.Warn(path, why.Error()) }}
-	plan, err := depot.NewPlan(ctx, src, depot.PlanOptions{Trace: trace})
+	plan, err := depot.NewPlan(ctx, src, depot.PlanOptions{Trace: trace, Shared: v.share})
 	if err != nil {
 		return err
 	}
 	t := plan.Totals()
 	until := "this is stopped"
-	if v.want > 0 {
+	switch {
+	case v.share:
+		until = "each has its receiver"
+	case v.want > 0:
 		until = count(v.want, "receiver") + " have it"
 	}
 	v.p.Say("%s, %s, to be had until %s", count(t.Files, "file"), units.FormatBytes(t.Bytes), until)
@@ -190,6 +207,9 @@ func (v *zeroMQSender) send(ctx context.Context, s *zeromq.Sender, src *transfer
 	}
 	select {
 	case <-v.all:
+		if v.share {
+			v.farewell(ctx)
+		}
 	case <-ctx.Done():
 		if !v.enough(ctx) {
 			return context.Cause(ctx)
@@ -199,6 +219,28 @@ func (v *zeroMQSender) send(ctx context.Context, s *zeromq.Sender, src *transfer
 		return errUnread
 	}
 	return nil
+}
+
+// farewell waits a while for the receipts of those that have landed the last of it.
+func (v *zeroMQSender) farewell(ctx context.Context) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	over := time.After(10 * time.Second)
+	for {
+		v.mu.Lock()
+		under := v.under
+		v.mu.Unlock()
+		if under <= 0 {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-over:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // errUnread: warnings have said which.
@@ -252,6 +294,9 @@ func receiveZeroMQ(c *cli.Context, io stdio, p *printer) error {
 	defer r.Close()
 	s := &session{p: p, role: "receive", sealed: true, transport: "zmq", verb: "receiving", peer: r.Addr().String(), measure: startMeasure(nil), started: time.Now()}
 	o.Trace = s.trace()
+	if r.Pattern() == zeromq.Share && o.Output != nil {
+		return p.fail(usagef("--output - takes one file, and the sender shares out many"))
+	}
 	result, err := receiveOffer(c.Context, r, &key, timeout, o)
 	receipt := zeromq.Receipt{Files: result.Files, Bytes: result.Bytes, Failed: result.Failed}
 	if err != nil {
@@ -271,6 +316,9 @@ func receiveOffer(ctx context.Context, r *zeromq.Receiver, key *depot.Key, timeo
 	offer, err := depot.Open(ctx, key, r, r.Addr(), depot.ReadOptions{Timeout: timeout})
 	if err != nil {
 		return transfer.Result{}, err
+	}
+	if r.Pattern() == zeromq.Share {
+		return r.Receive(ctx, offer, o)
 	}
 	return offer.Receive(ctx, o)
 }

@@ -19,13 +19,13 @@ import (
 )
 
 // zeroMQTree is a directory with a file large enough to be caught half-way.
-func zeroMQTree(t *testing.T) string {
+func zeroMQTree(t *testing.T, size int) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "tree")
 	if err := os.MkdirAll(filepath.Join(dir, "sub"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	b := make([]byte, 48<<20)
+	b := make([]byte, size)
 	r := rand.New(rand.NewPCG(3, 4))
 	for i := 0; i < len(b); i += 512 {
 		b[i] = byte(r.Uint64())
@@ -67,7 +67,7 @@ func command(t *testing.T, bin string, args ...string) (c *exec.Cmd, out, errs *
 // trees.
 func TestFilesZeroMQ(t *testing.T) {
 	bin := build(t)
-	tree := zeroMQTree(t)
+	tree := zeroMQTree(t, 96<<20)
 	t.Setenv(codeVariable, testLongCode)
 	via := "zmq+tcp://" + loopbackPort(t)
 	send := func() *exec.Cmd {
@@ -95,7 +95,7 @@ func TestFilesZeroMQ(t *testing.T) {
 	part := func() bool {
 		m, _ := filepath.Glob(filepath.Join(two, "tree", "big*"))
 		for _, name := range m {
-			if fi, err := os.Stat(name); err == nil && fi.Sys().(*syscall.Stat_t).Blocks*512 >= 20<<20 {
+			if fi, err := os.Stat(name); err == nil && fi.Sys().(*syscall.Stat_t).Blocks*512 >= 48<<20 {
 				return true
 			}
 		}
@@ -164,7 +164,7 @@ func checkEvents(t *testing.T, w *wherryProc) {
 
 // A sender that was told how many receivers there are ends with the last.
 func TestFilesZeroMQCount(t *testing.T) {
-	tree := zeroMQTree(t)
+	tree := zeroMQTree(t, 4<<20)
 	t.Setenv(codeVariable, testLongCode)
 	for _, n := range []int{1, 2} { // a PAIR, and PUB and SUB
 		s := startWherry(t, noInput(), "send", "--via", "zmq+tcp://127.0.0.1:0", "--count", fmt.Sprint(n), "--json", tree)
@@ -203,6 +203,54 @@ func TestFilesZeroMQCount(t *testing.T) {
 	}
 }
 
+// Two receivers share what is sent: each file is at one of them.
+func TestFilesZeroMQShare(t *testing.T) {
+	tree := zeroMQTree(t, 4<<20)
+	for i := range 40 {
+		if err := os.WriteFile(filepath.Join(tree, fmt.Sprint("f", i)), bytes.Repeat([]byte{byte(i)}, 1<<20), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv(codeVariable, testLongCode)
+	s := startWherry(t, noInput(), "send", "--via", "zmq+tcp://127.0.0.1:0", "--share", tree)
+	via := "zmq+tcp://" + s.address(t)
+	dirs := []string{t.TempDir(), t.TempDir()}
+	var all []*wherryProc
+	for _, dir := range dirs {
+		all = append(all, startWherry(t, noInput(), "receive", "--via", via, "--yes", "--json", "--no-sync", "--dir", dir))
+	}
+	files := 0
+	for _, w := range all {
+		if w.wait() != 0 {
+			t.Fatalf("%v", w)
+		}
+		checkEvents(t, w)
+		e := w.events(t)
+		files += int(e[len(e)-1]["files"].(float64))
+	}
+	if s.wait() != 0 {
+		t.Fatalf("%v", s)
+	}
+	if files != 43 {
+		t.Errorf("%d files were received", files)
+	}
+	entries, err := os.ReadDir(tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		n := 0
+		for _, dir := range dirs {
+			if _, err := os.Stat(filepath.Join(dir, "tree", e.Name())); err == nil {
+				n++
+			}
+		}
+		if n != 1 && !e.IsDir() {
+			t.Errorf("%s is at %d receivers", e.Name(), n)
+		}
+	}
+}
+
 func TestFilesZeroMQFlags(t *testing.T) {
 	t.Setenv(codeVariable, testLongCode)
 	dir := t.TempDir()
@@ -213,6 +261,8 @@ func TestFilesZeroMQFlags(t *testing.T) {
 		{"send", "--via", "zmq+tcp://*", dir},
 		{"send", "--via", "tcp://x:1", dir},
 		{"send", "--via", "zmq+tcp://*:0"},
+		{"send", "--via", "zmq+tcp://*:0", "--share", "--count", "2", dir},
+		{"send", "--share", dir},
 		{"receive", "--via", "zmq+tcp://*:1", "--yes"},
 		{"receive", "--via", "zmq+tcp://127.0.0.1:1", "--keep", "--yes"},
 		{"receive", "--via", "zmq+tcp://127.0.0.1:1"}, // nobody to ask

@@ -115,6 +115,9 @@ type lookup struct {
 }
 
 func runLookup(c *cli.Context, io stdio) error {
+	if err := strayDetail(c); err != nil {
+		return err
+	}
 	l, err := lookupFrom(c, io)
 	if err != nil {
 		return err

@@ -102,6 +102,12 @@ func TestFleetFlags(t *testing.T) {
 		{"--worker", "--via", "amqp://127.0.0.1:1", "--file", "x"},
 		{"--file", "x", "--via", "amqp://127.0.0.1:1", "@127.0.0.1"},
 		{"--file", "x", "--via", "nonsense"},
+		// In silence names would be asked for from here.
+		{"x", "--via", "amqp://127.0.0.1:1", "@127.0.0.1:1"},
+		{"x", "--qps", "1", "@127.0.0.1:1"},
+		{"x", "--output", "y", "@127.0.0.1:1"},
+		{"--worker", "--via", "amqp://127.0.0.1:1", "--resume"},
+		{"x", "--until", "y", "@127.0.0.1:1"},
 	} {
 		if w := startWherry(t, noInput(), append([]string{"lookup"}, args...)...); w.wait() != exitUsage {
 			t.Errorf("%q: %v", args, w)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -11,6 +13,31 @@ import (
 	"github.com/wherry-net/wherry/resolve"
 	"github.com/wherry-net/wherry/resolve/format"
 )
+
+// lookupDetails are flags that say how something is done that others ask for. The
+// details of asking from the root see to themselves.
+var lookupDetails = []struct{ flags, with []string }{
+	{[]string{"via", "rejoin", "code-file"}, []string{"file", "worker"}},
+	{[]string{"qps", "concurrency"}, []string{"file", "worker"}},
+	{[]string{"output", "resume", "ordered"}, []string{"file"}},
+	{[]string{"until", "max-wait"}, []string{"wait"}},
+}
+
+// strayDetail finds a detail without what it is one of. Passed over in silence,
+// --via would have names asked from here that others were to ask for.
+func strayDetail(c *cli.Context) error {
+	for _, d := range lookupDetails {
+		if slices.ContainsFunc(d.with, c.IsSet) {
+			continue
+		}
+		for _, f := range d.flags {
+			if c.IsSet(f) {
+				return usagef("--%s goes with --%s", f, strings.Join(d.with, " or --"))
+			}
+		}
+	}
+	return nil
+}
 
 // --list: what a cache file holds.
 func cacheListMode() lookupMode {

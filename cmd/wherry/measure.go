@@ -207,6 +207,9 @@ func (m *measure) packets() (sent, lost, retransmits int64) {
 	return t.After.SegmentsSent - t.Before.SegmentsSent, n, n
 }
 
+// atOnce is how many connections carried content at the same time, 1 and more.
+func (m *measure) atOnce() int { m.mu.Lock(); defer m.mu.Unlock(); return max(1, m.most) }
+
 // rtt is the spread of round-trip times.
 func (m *measure) rtt() rttSummary {
 	if m.udp == nil {

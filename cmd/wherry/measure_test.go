@@ -23,16 +23,18 @@ func loopbackConn(t *testing.T) *socket.Conn {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	go func() {
-		if c, err := ln.Accept(); err == nil {
-			_, _ = io.Copy(io.Discard, c)
-			c.Close()
-		}
-	}()
 	c, err := net.Dial("tcp", ln.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
+	peer, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_, _ = io.Copy(io.Discard, peer)
+		peer.Close()
+	}()
 	t.Cleanup(func() { c.Close() })
 	return socket.NewConn(c.(*net.TCPConn))
 }

@@ -99,7 +99,9 @@ func meetingFrom(c *cli.Context, std stdio, p *printer, role pairing.Role, dialF
 	if m.code, err = givenCode(c, std); err != nil {
 		return nil, err
 	}
-	m.code.Prepare() // while files are looked for and the peer is dialed
+	if !m.plain {
+		m.code.Prepare() // while files are looked for and the peer is dialed
+	}
 	if m.rate, err = rateLimit(c); err != nil {
 		return nil, err
 	}

@@ -127,6 +127,9 @@ func sendVia(c *cli.Context, io stdio, p *printer) error {
 	if err != nil {
 		return err
 	}
+	if c.Bool("share") {
+		return usagef("--share is for --via zmq+tcp:// only: a broker gives each receiver everything")
+	}
 	keepFor, err := parseKeep(c.String("keep-for"))
 	if err != nil {
 		return err

@@ -200,7 +200,12 @@ func (c *Conn) Close() error { return c.shut((*arq.Conn).Close) }
 // all that matters, as the last word of a conversation tells. It does not wait:
 // what is left to be delivered, if it is little, goes with the end of the
 // connection, in several copies.
-func (c *Conn) Conclude() error { return c.shut((*arq.Conn).Conclude) }
+func (c *Conn) Conclude() error {
+	if c.ep.cfg.Socket.Impair != nil {
+		return c.Close() // what such a link still holds back would go with the socket
+	}
+	return c.shut((*arq.Conn).Conclude)
+}
 
 func (c *Conn) shut(end func(*arq.Conn)) error {
 	c.mu.Lock()

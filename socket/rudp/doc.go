@@ -24,10 +24,18 @@
 //
 // A socket has two: one receives and hands each datagram to the engine it is
 // for, one waits for the earliest deadline of all engines. Each connection has
-// one more, its loop, which alone transmits. Read and Write copy between the
-// caller's buffer and the engine's, under the connection's lock, once. Nothing
-// is handed from goroutine to goroutine but a wake-up; while a loop is inside
-// its system call, acknowledgements and writes gather for the next train.
+// one more, its loop, which transmits what acknowledgements and timers let go.
+// What makes whole trains Write transmits itself, while it is in the processor's
+// cache; one goroutine at a time does so for a connection, and whoever has news
+// for it meanwhile leaves them in the engine, where it looks once more before it
+// ends. While it is inside its system call, acknowledgements and writes gather for
+// the next train.
+//
+// Bytes are copied twice in the program: by Write into the engine's buffer, out of
+// which the system sends them, and by Read out of the memory in which the system
+// put them. Those of messages that are no full train, or that come out of order,
+// are copied into the engine's buffer in between. [Conn.Cork] makes small writes
+// leave together.
 //
 // # How connections end
 //
@@ -54,7 +62,9 @@
 // # Memory
 //
 // A connection holds what is written and not acknowledged and what has arrived
-// and is not read, at most 24 MiB each by default, in blocks as they are needed.
+// and is not read, at most 24 MiB each by default, in blocks as they are needed;
+// of what is not read up to 8 MiB stay in the messages that they came in, which
+// take a third more than that.
 // What a peer may send ahead starts at 512 KiB and grows as it is read. A Listener
 // takes no memory for a client before that has proven its address, and at most
 // Config.MaxConns connections.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -293,6 +294,33 @@ func BenchmarkJoin(b *testing.B) {
 				b.Fatal(err)
 			}
 			c.Close()
+		}
+	})
+}
+
+// A ticket's name comes out as it went in, whatever else is offered, and what is none
+// names nobody's ticket.
+func FuzzJoinOffer(f *testing.F) {
+	f.Add(make([]byte, ticketIDLen), "h2")
+	f.Add([]byte{1}, joinPrefix+"AAAA")
+	f.Add([]byte("0123456789abcdef"), sharePrefix+"!")
+	f.Fuzz(func(t *testing.T, id []byte, other string) {
+		got, ok := joinOffered([]string{other})
+		if ok && !strings.HasPrefix(other, joinPrefix) {
+			t.Errorf("%q is taken for a ticket", other)
+		}
+		if ok && got != (ticketID{}) && (&ticket{id: got}).offer() != other {
+			// base64 has several forms of one name, which all mean it
+			if again, ok := joinOffered([]string{(&ticket{id: got}).offer()}); !ok || again != got {
+				t.Errorf("%q: %x, and then %x", other, got, again)
+			}
+		}
+		if len(id) != ticketIDLen || ok {
+			return
+		}
+		k := &ticket{id: ticketID(id)}
+		if got, ok := joinOffered([]string{alpn, other, k.offer()}); !ok || got != k.id {
+			t.Errorf("%x came out as %x, %v", id, got, ok)
 		}
 	})
 }

@@ -1,6 +1,8 @@
 package web
 
 import (
+	"container/list"
+	"context"
 	"io"
 	"net"
 	"sync"
@@ -10,12 +12,18 @@ import (
 // stallListener bounds the connections and how long one of them may take no byte
 // of what is written to it. http.Server's own WriteTimeout would bound the whole
 // answer instead, and cut a large file on a slow link.
+//
+// Where all places are taken, whoever has not shown the token for longest makes
+// room: strangers who hold connections open keep nobody out.
 type stallListener struct {
 	net.Listener
 	stall time.Duration
 	slots chan struct{}
 	once  sync.Once
 	done  chan struct{}
+
+	mu        sync.Mutex
+	strangers list.List // of *stallConn, the oldest first
 }
 
 func newStallListener(l net.Listener, stall time.Duration, conns int) net.Listener {
@@ -23,17 +31,65 @@ func newStallListener(l net.Listener, stall time.Duration, conns int) net.Listen
 }
 
 func (l *stallListener) Accept() (net.Conn, error) {
-	select {
-	case l.slots <- struct{}{}:
-	case <-l.done:
-		return nil, net.ErrClosed
-	}
 	c, err := l.Listener.Accept()
 	if err != nil {
-		<-l.slots
 		return nil, err
 	}
-	return &stallConn{Conn: c, l: l}, nil
+	select {
+	case l.slots <- struct{}{}:
+	default:
+		l.makeRoom()
+		select {
+		case l.slots <- struct{}{}:
+		case <-l.done:
+			c.Close()
+			return nil, net.ErrClosed
+		}
+	}
+	s := &stallConn{Conn: c, l: l}
+	l.mu.Lock()
+	s.stranger = l.strangers.PushBack(s)
+	l.mu.Unlock()
+	return s, nil
+}
+
+// makeRoom cuts the stranger who came first. Its place is free when the server has
+// noticed.
+func (l *stallListener) makeRoom() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e := l.strangers.Front(); e != nil {
+		s := l.strangers.Remove(e).(*stallConn)
+		s.stranger = nil
+		s.Conn.Close()
+	}
+}
+
+// known says that whoever is at the other end has shown the token.
+func (l *stallListener) known(s *stallConn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s.stranger != nil {
+		l.strangers.Remove(s.stranger)
+		s.stranger = nil
+	}
+}
+
+type connKey struct{}
+
+// withConn is a server's ConnContext: it has requests know their connection.
+func withConn(ctx context.Context, c net.Conn) context.Context {
+	if t, ok := c.(interface{ NetConn() net.Conn }); ok {
+		c = t.NetConn()
+	}
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+// admitted says that the request of ctx held the token.
+func admitted(ctx context.Context) {
+	if s, ok := ctx.Value(connKey{}).(*stallConn); ok {
+		s.l.known(s)
+	}
 }
 
 func (l *stallListener) Close() error {
@@ -43,12 +99,16 @@ func (l *stallListener) Close() error {
 
 type stallConn struct {
 	net.Conn
-	l    *stallListener
-	once sync.Once
+	l        *stallListener
+	once     sync.Once
+	stranger *list.Element // in l.strangers; guarded by l.mu
 }
 
 func (c *stallConn) Close() error {
-	c.once.Do(func() { <-c.l.slots })
+	c.once.Do(func() {
+		c.l.known(c)
+		<-c.l.slots
+	})
 	return c.Conn.Close()
 }
 

@@ -17,8 +17,8 @@ const (
 	// DefaultStall is how long a connection may move no byte in the middle of a
 	// body before it is cut.
 	DefaultStall = 30 * time.Second
-	// DefaultMaxConns is how many connections are served at once; later ones wait
-	// to be accepted.
+	// DefaultMaxConns is how many connections are served at once; a later one takes
+	// the place of the oldest that has not shown the token, or waits for one to end.
 	DefaultMaxConns = 512
 	// farewell is how long requests under way may take once Serve is told to stop.
 	farewell = 500 * time.Millisecond
@@ -74,6 +74,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, cert *tls.Certificat
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          quiet,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnContext:       withConn,
 	}
 	l = newStallListener(l, s.stall(), s.maxConns())
 	if cert != nil {
@@ -129,11 +130,17 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "same-origin") // the path holds the token
 	h.Set("Cache-Control", "private, no-cache")
+	if r.Body != http.NoBody {
+		// net/http reads what of a body the handler leaves, and would wait for it.
+		s.extend(w)
+	}
 	rest, ok := s.admit(r.URL.Path)
 	if !ok {
+		h.Set("Connection", "close")
 		http.NotFound(w, r)
 		return
 	}
+	admitted(r.Context())
 	rec := &recorder{ResponseWriter: w}
 	begin := time.Now()
 	defer func() {

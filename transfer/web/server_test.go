@@ -413,6 +413,7 @@ func TestPut(t *testing.T) {
 		{"replace what is not there", "/TOKEN/nothing", "x", []string{"If-Match", tag}, 412},
 		{"replace", "/TOKEN/hello.txt", "changed", []string{"If-Match", tag}, 200},
 		{"too large", "/TOKEN/large", strings.Repeat("x", 1001), nil, 413},
+		{"the longest name", "/TOKEN/" + strings.Repeat("n", 255), "x", nil, 201},
 		{"largest", "/TOKEN/largest", strings.Repeat("x", 1000), nil, 201},
 		{"no such directory", "/TOKEN/no/such", "x", nil, 404},
 		{"below a file", "/TOKEN/hello.txt/x", "x", nil, 404},
@@ -568,7 +569,10 @@ func TestForm(t *testing.T) {
 			t.Errorf("%s: %+v, want %d", name, c.got, c.status)
 		}
 	}
-	for _, n := range []string{"csrf", "large", "cut"} {
+	if got := post("/TOKEN/sub/", nil, "fine", "1", "one", "!", "later", "x"); got.status != 409 || !strings.Contains(got.body, "one: a file of this name exists") || !strings.Contains(got.body, "arrived before it: fine") {
+		t.Errorf("of three the second exists: %+v", got)
+	}
+	for _, n := range []string{"csrf", "large", "cut", "later"} {
 		if _, err := os.Stat(v.dir + "/sub/" + n); err == nil {
 			t.Errorf("%s was stored", n)
 		}

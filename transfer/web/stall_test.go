@@ -1,6 +1,7 @@
 package web
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -121,15 +122,22 @@ func TestMaxConns(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- s.Serve(ctx, l, nil) }()
+		ask := func(c net.Conn, more string) string {
+			fmt.Fprint(c, "HEAD / HTTP/1.1\r\nHost: x\r\n"+more+"\r\n")
+			r, err := http.ReadResponse(bufio.NewReader(c), &http.Request{Method: "HEAD"})
+			if err != nil {
+				return err.Error()
+			}
+			return r.Status
+		}
 		a, b := l.dial(), l.dial()
-		third := make(chan int, 1)
+		ask(a, "")
+		ask(b, "")
+		third := make(chan string, 1)
 		go func() {
 			c := l.dial()
 			defer c.Close()
-			fmt.Fprint(c, "HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-			buf := make([]byte, 12)
-			_, _ = io.ReadFull(c, buf)
-			third <- len(buf)
+			third <- ask(c, "Connection: close\r\n")
 		}()
 		synctest.Wait()
 		select {
@@ -138,8 +146,76 @@ func TestMaxConns(t *testing.T) {
 		default:
 		}
 		a.Close()
-		<-third
+		if s := <-third; s != "200 OK" {
+			t.Error(s)
+		}
 		b.Close()
+		cancel()
+		<-ended
+	})
+}
+
+// Strangers hold no connection for long, whatever they leave out, and where all
+// places are taken the oldest of them makes room.
+func TestStrangersHoldNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		root := openRoot(t, t.TempDir())
+		defer root.Close()
+		s := &Server{Root: root, MaxConns: 3, Token: "secret"}
+		l := newPipes()
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- s.Serve(ctx, l, nil) }()
+		for _, c := range []struct {
+			request string
+			most    time.Duration
+		}{
+			{"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n", DefaultStall},
+			{"GET /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", DefaultStall},
+			{"GET /x HTTP/1.1\r\nHost: x\r\n\r\n", time.Second},
+			{"GET /secret/x HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n", DefaultStall},
+			{"DELETE /secret/x HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n", DefaultStall},
+		} {
+			begin := time.Now()
+			conn := l.dial()
+			go fmt.Fprint(conn, c.request)
+			ended := make(chan struct{})
+			go func() { _, _ = io.Copy(io.Discard, conn); close(ended) }()
+			select {
+			case <-ended:
+			case <-time.After(time.Hour):
+			}
+			if d := time.Since(begin); d > c.most+time.Second {
+				t.Errorf("%q is held for %v", c.request, d)
+			}
+			conn.Close()
+		}
+
+		guest := l.dial()
+		get := func() error {
+			go fmt.Fprint(guest, "HEAD /secret/ HTTP/1.1\r\nHost: x\r\n\r\n")
+			_, err := http.ReadResponse(bufio.NewReader(guest), &http.Request{Method: "HEAD"})
+			return err
+		}
+		if err := get(); err != nil {
+			t.Fatal(err)
+		}
+		var crowd []net.Conn
+		begin := time.Now()
+		for range 20 { // silent, all of them
+			crowd = append(crowd, l.dial())
+			synctest.Wait()
+		}
+		if time.Since(begin) > 0 {
+			t.Error("a newcomer waits for strangers")
+		}
+		if err := get(); err != nil {
+			t.Errorf("a guest had to make room: %v", err)
+		}
+		for _, c := range crowd {
+			c.Close()
+		}
+		guest.Close()
 		cancel()
 		<-ended
 	})

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -115,12 +114,12 @@ func (s *Server) post(w *recorder, r *http.Request, name string, dir bool) {
 			return
 		}
 		if err := transfer.CheckName(base); err != nil {
-			s.refuseUpload(w, &uploadError{http.StatusBadRequest, "a file's name cannot be used here"})
+			s.refuseUpload(w, formError(&uploadError{http.StatusBadRequest, "a file's name cannot be used here"}, base, stored))
 			return
 		}
 		x, _, err := s.store(w, r, part, path.Join(name, base), "")
 		if err != nil {
-			s.refuseUpload(w, err)
+			s.refuseUpload(w, formError(err, base, stored))
 			return
 		}
 		stored = append(stored, x)
@@ -141,15 +140,30 @@ func (s *Server) post(w *recorder, r *http.Request, name string, dir bool) {
 		s.failed(w, err)
 		return
 	}
+	message := "No file was chosen."
+	if len(stored) > 0 {
+		message = "Arrived: " + storedNames(stored)
+	}
+	s.page(w, r, http.StatusOK, list, message)
+}
+
+// formError says which file of a form err is about, and that those before it are
+// there.
+func formError(err error, name string, stored []Stored) error {
+	u := uploadFault(err)
+	why := printable(name) + ": " + u.why
+	if len(stored) > 0 {
+		why += "; arrived before it: " + storedNames(stored)
+	}
+	return &uploadError{u.status, why}
+}
+
+func storedNames(stored []Stored) string {
 	names := make([]string, len(stored))
 	for i, x := range stored {
 		names[i] = x.Name
 	}
-	message := "No file was chosen."
-	if len(names) > 0 {
-		message = "Arrived: " + strings.Join(names, ", ")
-	}
-	s.page(w, r, http.StatusOK, list, message)
+	return strings.Join(names, ", ")
 }
 
 // lastName is the name of a file in a form without the directories that some
@@ -184,7 +198,7 @@ func (s *Server) store(w http.ResponseWriter, r *http.Request, body io.Reader, n
 	case err != nil && match != "":
 		return x, false, &uploadError{http.StatusPreconditionFailed, "there is no such file to replace"}
 	}
-	part := name + "." + rand.Text()[:8] + transfer.PartSuffix
+	part := path.Join(path.Dir(name), transfer.PartName(path.Base(name)))
 	f, err := s.Root.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return x, false, err
@@ -271,6 +285,12 @@ func (s *Server) syncDir(name string) {
 }
 
 func (s *Server) refuseUpload(w *recorder, err error) {
+	u := uploadFault(err)
+	refuse(w, u.status, u.why)
+}
+
+// uploadFault is what the client is told of err.
+func uploadFault(err error) *uploadError {
 	var u *uploadError
 	switch {
 	case errors.As(err, &u):
@@ -283,5 +303,5 @@ func (s *Server) refuseUpload(w *recorder, err error) {
 	default:
 		u = &uploadError{http.StatusInternalServerError, "the file could not be written"}
 	}
-	refuse(w, u.status, u.why)
+	return u
 }

@@ -2,8 +2,9 @@ package arq
 
 import (
 	"encoding/binary"
-	"hash/crc32"
 	"time"
+
+	"github.com/wherry-net/wherry/socket/rudp/crc32c"
 )
 
 // PollGather is [Conn.PollTransmit] for an owner that can send what lies in
@@ -45,16 +46,16 @@ func (g *gathering) packet(s *sendBuffer, b []byte, data span, off uint64) {
 		return
 	}
 	head, pad := b[:data.lo], b[data.hi:]
-	sum := crc32.Update(dataSum, castagnoli, head[8:])
+	sum := crc32c.Update(dataSum, head[8:])
 	g.parts = append(g.parts, head)
 	for end := off + data.hi - data.lo; off < end; {
 		piece := s.slice(off, end)
-		sum = crc32.Update(sum, castagnoli, piece)
+		sum = crc32c.Update(sum, piece)
 		g.parts = append(g.parts, piece)
 		off += uint64(len(piece))
 	}
 	if len(pad) > 0 {
-		sum = crc32.Update(sum, castagnoli, pad)
+		sum = crc32c.Update(sum, pad)
 		g.parts = append(g.parts, pad)
 	}
 	binary.BigEndian.PutUint32(b[4:], sum)

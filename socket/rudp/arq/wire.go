@@ -3,9 +3,10 @@ package arq
 import (
 	"encoding/binary"
 	"errors"
-	"hash/crc32"
 	"net/netip"
 	"time"
+
+	"github.com/wherry-net/wherry/socket/rudp/crc32c"
 )
 
 // Version is the protocol version this package speaks.
@@ -87,20 +88,19 @@ var (
 )
 
 var (
-	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 	// dataPrefix is what nearly all datagrams begin with, dataSum its checksum:
 	// a call for four bytes costs a fifth of one for fourteen hundred.
 	dataPrefix = [4]byte{magic, Version, byte(typeData), 0}
-	dataSum    = crc32.Checksum(dataPrefix[:], castagnoli)
+	dataSum    = crc32c.Update(0, dataPrefix[:])
 )
 
 // checksum is CRC-32C over the datagram without the checksum field itself.
 func checksum(b []byte) uint32 {
 	sum := dataSum
 	if [4]byte(b) != dataPrefix {
-		sum = crc32.Checksum(b[:4], castagnoli)
+		sum = crc32c.Update(0, b[:4])
 	}
-	return crc32.Update(sum, castagnoli, b[8:])
+	return crc32c.Update(sum, b[8:])
 }
 
 // header is the fixed start of every datagram. In INIT, RETRY, VERSION and

@@ -23,6 +23,13 @@
 //
 // [Pair]: the same with one receiver at a time, by a PAIR on each side and no PUB.
 //
+// [Share]: each file goes to one of the receivers: what PUSH and PULL are for, but that
+// a receiver takes the next portion of the files when it has landed the last, so that
+// the fast take more, and that a portion whose receiver dies goes to another. PUSH would
+// fill queues in turn, and could not take back. So there is the ROUTER alone, which is
+// asked for all messages. A portion whose receiver dies after it has landed it and before
+// it has said so is landed twice.
+//
 // # Messages
 //
 // The messages of the log are authenticated and encrypted by package depot. All others
@@ -32,8 +39,9 @@
 //	PUB   topic (8 bytes) and number (8), as one frame; the message
 //
 //	the rest, in the first frame and sealed:
-//	sender    'I', version (1: 1), topic, P   once, first: the PUB has come to message P
-//	sender    'P', P                          it has come to P; for a PAIR: so many are there
+//	sender    'I', version (1 byte: 1), pattern (1 byte: 0 PUB and SUB, 1 PAIR, 2 share),
+//	          topic, P                        once, first: the PUB has come to message P
+//	sender    'P', P                          it has come to P; without a PUB: so many are there
 //	sender    'M', number                     the second frame, not sealed, is that message
 //	sender    'K'                             the receipt has come
 //	sender    'E'                             the sender ends
@@ -41,4 +49,11 @@
 //	receiver  'A', number                     it needs no message before that
 //	receiver  'G', number, count (4)          it wants these, which are before P
 //	receiver  'R', receipt                    it is done; JSON, see [Receipt]
+//
+//	and to share, portions being numbered from 0 as [Portions] makes them:
+//	receiver  'N', count (4)                  it wants one of so many portions
+//	sender    'T', portion (4)                it is given this one
+//	sender    'Z'                             all are landed
+//	receiver  'F', portion                    it has landed that one
+//	receiver  'H', portion                    it is at that one, and was away
 package zeromq

@@ -36,18 +36,22 @@ var ErrAnew = errors.New("the sender was started anew")
 
 // A Receiver is a receiver's end, a [depot.Cursor].
 type Receiver struct {
-	addr string
-	key  psk.Key
-	o    ReceiverOptions
-	id   string
-	peer net.Addr
-	ctx  context.Context // its cause is the final error
-	fail context.CancelCauseFunc
-	wg   sync.WaitGroup
-	sub  *zmtp.Socket // nil for Pair
+	addr    string
+	key     psk.Key
+	o       ReceiverOptions
+	id      string
+	peer    net.Addr
+	pattern Pattern
+	ctx     context.Context // its cause is the final error
+	fail    context.CancelCauseFunc
+	wg      sync.WaitGroup
+	sub     *zmtp.Socket // nil for Pair
 
 	mu          sync.Mutex
 	link        *link // nil while there is none
+	holds       int   // the portion that is being landed; -1: none
+	taken       int   // the portion that was given, -1: none yet
+	all         bool  // there are no more portions
 	window      ahead
 	subscribing bool
 	known       bool // the sender has the receipt
@@ -57,7 +61,7 @@ type Receiver struct {
 // link is what lasts as long as a connection.
 type link struct {
 	s       *zmtp.Socket
-	pair    bool
+	pattern Pattern
 	gone    context.Context
 	session *psk.Session
 	topic   [8]byte
@@ -74,7 +78,7 @@ func Dial(ctx context.Context, addr string, key psk.Key, o ReceiverOptions) (*Re
 	if o.Timeout <= 0 {
 		o.Timeout = 30 * time.Second
 	}
-	r := &Receiver{addr: addr, key: key, o: o, id: rand.Text(), window: newAhead(), changed: make(chan struct{})}
+	r := &Receiver{addr: addr, key: key, o: o, id: rand.Text(), holds: -1, taken: -1, window: newAhead(), changed: make(chan struct{})}
 	r.ctx, r.fail = context.WithCancelCause(context.Background())
 	l, err := r.connect(ctx)
 	if err != nil {
@@ -82,7 +86,8 @@ func Dial(ctx context.Context, addr string, key psk.Key, o ReceiverOptions) (*Re
 		return nil, err
 	}
 	r.peer = l.peer
-	if !l.pair {
+	r.pattern = l.pattern
+	if l.pattern == PubSub {
 		so := o.Socket
 		so.MaxMessage, so.MaxFrames = depot.MaxMessage+64, 2
 		r.sub = zmtp.New(zmtp.SUB, so)
@@ -113,7 +118,7 @@ func (r *Receiver) connect(ctx context.Context) (*link, error) {
 
 func (r *Receiver) try(ctx context.Context, typ zmtp.Type) (*link, error) {
 	gone, down := context.WithCancelCause(r.ctx)
-	l := &link{gone: gone, pair: typ == zmtp.PAIR}
+	l := &link{gone: gone}
 	so := r.o.Socket
 	so.MaxMessage, so.MaxFrames, so.Retry = depot.MaxMessage+64, 2, -1
 	so.Trace = &zmtp.Trace{Up: func(p zmtp.Peer) { l.peer = p.Addr }, Down: func(_ zmtp.PeerID, err error) { down(err) }}
@@ -155,11 +160,12 @@ func (l *link) greet(key psk.Key) error {
 	if err != nil {
 		return err
 	}
-	if len(p) != 2+8+8 || p[0] != kInfo || p[1] != version {
+	if len(p) != 3+8+8 || p[0] != kInfo || p[1] != version || p[2] > byte(Share) {
 		return errSay
 	}
-	copy(l.topic[:], p[2:])
-	l.there = int64(binary.BigEndian.Uint64(p[10:]))
+	l.pattern = Pattern(p[2])
+	copy(l.topic[:], p[3:])
+	l.there = int64(binary.BigEndian.Uint64(p[11:]))
 	return nil
 }
 
@@ -179,11 +185,14 @@ func (r *Receiver) begin(l *link) {
 	defer r.mu.Unlock()
 	r.link = l
 	r.window.asked = map[int64]bool{} // of the last link; they do not come
-	r.window.there(l.there, l.pair || !r.subscribing)
+	r.window.there(l.there, l.pattern != PubSub || !r.subscribing)
 	if r.subscribing {
 		_ = l.say([]byte{kSubscribed})
 	}
 	_ = l.say(number(kAt, r.window.at))
+	if r.holds >= 0 {
+		_ = l.say(portion(kHolds, r.holds))
+	}
 	r.ask()
 	r.wake()
 }
@@ -268,7 +277,7 @@ func (r *Receiver) hear(l *link) error {
 		switch {
 		case kind == kPosition && len(p) == 8:
 			r.mu.Lock()
-			r.window.there(int64(binary.BigEndian.Uint64(p)), l.pair || !r.subscribing)
+			r.window.there(int64(binary.BigEndian.Uint64(p)), l.pattern != PubSub || !r.subscribing)
 			r.ask()
 			r.mu.Unlock()
 		case kind == kMessage && len(p) == 8 && len(m.Frames) == 2:
@@ -279,6 +288,15 @@ func (r *Receiver) hear(l *link) error {
 			r.mu.Lock()
 			r.window.answer(n, m.Frames[1])
 			r.ask()
+			r.wake()
+			r.mu.Unlock()
+		case kind == kTake && len(p) == 4, kind == kAll:
+			r.mu.Lock()
+			if kind == kAll {
+				r.all = true
+			} else {
+				r.taken = int(binary.BigEndian.Uint32(p))
+			}
 			r.wake()
 			r.mu.Unlock()
 		case kind == kKnown:

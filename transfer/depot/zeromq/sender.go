@@ -25,6 +25,7 @@ type Pattern int
 const (
 	PubSub Pattern = iota // to all receivers
 	Pair                  // to one
+	Share                 // each file to one of the receivers
 )
 
 const (
@@ -41,7 +42,9 @@ const (
 
 const (
 	kInfo, kPosition, kMessage, kKnown, kEnd = 'I', 'P', 'M', 'K', 'E'
+	kTake, kAll                              = 'T', 'Z'
 	kSubscribed, kAt, kGet, kReceipt         = 'S', 'A', 'G', 'R'
+	kNext, kHolds, kFinished                 = 'N', 'H', 'F'
 )
 
 // NewKey makes of a code's words the key of the sessions.
@@ -73,6 +76,7 @@ type SenderTrace struct {
 	Received func(addr net.Addr, r Receipt)
 	Refused  func(addr net.Addr, err error)
 	Behind   func(addr net.Addr) // the PUB does not wait for it any more
+	Shared   func()              // with Share: receivers have said that they have all of it
 }
 
 // A Receipt is what a receiver says when it has done.
@@ -104,6 +108,7 @@ type Sender struct {
 	failed    error // reading or writing the spool
 	peers     map[zmtp.PeerID]*receiver
 	known     map[string]bool // the receipts that have come
+	shares    shares
 	changed   chan struct{}
 }
 
@@ -116,7 +121,9 @@ type receiver struct {
 	behind     bool // not waited for
 	done       bool
 	at         int64
-	moved      time.Time // when at last changed
+	moved      time.Time    // when at last changed
+	holds      map[int]bool // portions, with Share
+	waiting    bool         // for a portion
 }
 
 // Listen binds addr, a host and port, for receivers to connect to.
@@ -134,7 +141,8 @@ func Listen(ctx context.Context, addr string, key psk.Key, spool Spool, o Sender
 	so.MaxMessage, so.Stranger, so.MaxFrames, so.HWM = maxSay, 256, 1, 4*window
 	so.Trace = &zmtp.Trace{Up: s.up, Down: s.down, Refused: o.Trace.Refused}
 	var sockets []*zmtp.Socket
-	if o.Pattern == Pair {
+	switch o.Pattern {
+	case Pair:
 		so.Trace.Refused = func(addr net.Addr, err error) {
 			// Every receiver tries a DEALER first, and then a PAIR.
 			if !errors.Is(err, zmtp.ErrIncompatible) && o.Trace.Refused != nil {
@@ -143,7 +151,10 @@ func Listen(ctx context.Context, addr string, key psk.Key, spool Spool, o Sender
 		}
 		s.ctrl = zmtp.New(zmtp.PAIR, so)
 		sockets = append(sockets, s.ctrl)
-	} else {
+	case Share:
+		s.ctrl = zmtp.New(zmtp.ROUTER, so)
+		sockets = append(sockets, s.ctrl)
+	default:
 		s.ctrl = zmtp.New(zmtp.ROUTER, so)
 		po := o.Socket
 		po.MaxMessage, po.MaxFrames, po.HWM = maxSay, 1, lead
@@ -247,13 +258,17 @@ func (s *Sender) tellAll() {
 func (s *Sender) up(p zmtp.Peer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.peers[p.ID] = &receiver{addr: p.Addr, moved: time.Now()}
+	s.peers[p.ID] = &receiver{addr: p.Addr, moved: time.Now(), holds: map[int]bool{}}
 }
 
 func (s *Sender) down(id zmtp.PeerID, err error) {
 	s.mu.Lock()
 	r := s.peers[id]
 	delete(s.peers, id)
+	for i := range r.holds {
+		s.shares.free(i)
+	}
+	s.deal()
 	s.tellAll()
 	s.mu.Unlock()
 	if f := s.o.Trace.Left; f != nil && r.proven && !r.done && s.ctx.Err() == nil {
@@ -291,7 +306,7 @@ var now = func() context.Context {
 
 // there is how many messages may be asked for. s.mu is held.
 func (s *Sender) there() int64 {
-	if s.o.Pattern == Pair {
+	if s.pub == nil {
 		return int64(len(s.sizes))
 	}
 	return s.published
@@ -346,7 +361,7 @@ func (s *Sender) hear(m zmtp.Message) (then func(), err error) {
 	if !r.proven {
 		r.proven = true
 		s.ctrl.Trust(m.Peer)
-		info := append([]byte{kInfo, version}, s.topic[:]...)
+		info := append([]byte{kInfo, version, byte(s.o.Pattern)}, s.topic[:]...)
 		s.say(m.Peer, r, binary.BigEndian.AppendUint64(info, uint64(s.there())), nil)
 		if s.o.Trace.Joined != nil {
 			then = func() { s.o.Trace.Joined(r.addr) }
@@ -383,6 +398,13 @@ func (s *Sender) hear(m zmtp.Message) (then func(), err error) {
 				return then, err
 			}
 			s.say(m.Peer, r, binary.BigEndian.AppendUint64([]byte{kMessage}, uint64(n)), msg)
+		}
+	case s.o.Pattern == Share && len(p) == 4 && (kind == kNext || kind == kHolds || kind == kFinished):
+		if !s.share(r, kind, int(binary.BigEndian.Uint32(p))) {
+			return then, errSay
+		}
+		if kind == kFinished && s.shares.left == 0 && s.o.Trace.Shared != nil {
+			then = s.o.Trace.Shared
 		}
 	case kind == kReceipt:
 		var receipt Receipt
@@ -426,7 +448,7 @@ func (s *Sender) load(n int64) ([]byte, error) {
 // for a PAIR.
 func (s *Sender) tell() {
 	every := 200 * time.Millisecond
-	if s.o.Pattern == Pair {
+	if s.pub == nil {
 		every = 5 * time.Millisecond
 	}
 	tick := time.NewTicker(every)
@@ -448,7 +470,7 @@ func (s *Sender) tell() {
 		for id, r := range s.peers {
 			// Of a PUB it is told again and again: what has not come when it was told
 			// twice, the PUB has dropped.
-			if last, ok := told[id]; r.proven && !r.done && (!ok || last != p || s.o.Pattern == PubSub) {
+			if last, ok := told[id]; r.proven && !r.done && (!ok || last != p || s.pub != nil) {
 				told[id] = p
 				s.say(id, r, binary.BigEndian.AppendUint64([]byte{kPosition}, uint64(p)), nil)
 			}

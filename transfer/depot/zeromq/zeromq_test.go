@@ -22,6 +22,7 @@ import (
 	"github.com/wherry-net/wherry/transfer"
 	"github.com/wherry-net/wherry/transfer/depot"
 	"github.com/wherry-net/wherry/transfer/pairing"
+	"github.com/wherry-net/wherry/transfer/treehash"
 )
 
 const testCode = "able-acid-acorn-agent-album-alien-alley-amber"
@@ -98,15 +99,18 @@ type test struct {
 	left     chan error
 	refused  chan error
 	summary  chan error
+	shared   chan bool
+	dialing  sync.Mutex
 }
 
 func send(t testing.TB, tree string, o SenderOptions) *test {
 	t.Helper()
-	x := &test{t: t, tree: tree, received: make(chan Receipt, 100), left: make(chan error, 100), refused: make(chan error, 100), summary: make(chan error, 1)}
+	x := &test{t: t, tree: tree, received: make(chan Receipt, 100), left: make(chan error, 100), refused: make(chan error, 100), summary: make(chan error, 1), shared: make(chan bool, 1)}
 	o.Trace = &SenderTrace{
 		Received: func(_ net.Addr, r Receipt) { x.received <- r },
 		Left:     func(_ net.Addr, err error) { x.left <- err },
 		Refused:  func(_ net.Addr, err error) { x.refused <- err },
+		Shared:   func() { x.shared <- true },
 	}
 	spool, err := os.Create(filepath.Join(t.TempDir(), "spool"))
 	if err != nil {
@@ -122,7 +126,7 @@ func send(t testing.TB, tree string, o SenderOptions) *test {
 	}
 	t.Cleanup(func() { x.Close(); src.Close(); spool.Close() })
 	go func() {
-		plan, err := depot.NewPlan(t.Context(), src, depot.PlanOptions{})
+		plan, err := depot.NewPlan(t.Context(), src, depot.PlanOptions{Shared: o.Pattern == Share})
 		if err == nil {
 			k := contentKey()
 			_, err = plan.Leave(t.Context(), &k, x.Sender, depot.LeaveOptions{})
@@ -134,6 +138,8 @@ func send(t testing.TB, tree string, o SenderOptions) *test {
 
 func (x *test) dial(o ReceiverOptions) *Receiver {
 	x.t.Helper()
+	x.dialing.Lock()
+	defer x.dialing.Unlock()
 	r, err := Dial(x.t.Context(), x.Addr().String(), sessionKey(), o)
 	if err != nil {
 		x.t.Fatal(err)
@@ -166,7 +172,7 @@ func (x *test) same(dir string) { x.t.Helper(); sameTree(x.t, x.tree, filepath.J
 // Receivers that are there, that come late, that lose their connections and that are
 // stopped and started again all end with the same tree.
 func TestPubSub(t *testing.T) {
-	x := send(t, testTree(t, 40<<20), SenderOptions{Patience: 50 * time.Millisecond})
+	x := send(t, testTree(t, 24<<20), SenderOptions{Patience: 50 * time.Millisecond})
 	var wg sync.WaitGroup
 	land := func(name string, o ReceiverOptions, tr *transfer.Trace) string {
 		dir := t.TempDir()
@@ -183,6 +189,8 @@ func TestPubSub(t *testing.T) {
 	// All lose their connections, the PUB's included.
 	var moved atomic.Int64
 	once := sync.OnceFunc(func() {
+		x.dialing.Lock() // one that is not yet connected would not try again
+		defer x.dialing.Unlock()
 		x.mu.Lock()
 		for id := range x.peers {
 			x.ctrl.Drop(id)
@@ -193,7 +201,7 @@ func TestPubSub(t *testing.T) {
 		}
 	})
 	dirs = append(dirs, land("two", ReceiverOptions{}, &transfer.Trace{Moved: func(_ *transfer.Entry, n int) {
-		if moved.Add(int64(n)) > 10<<20 {
+		if moved.Add(int64(n)) > 6<<20 {
 			once()
 		}
 	}}))
@@ -202,7 +210,7 @@ func TestPubSub(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	var got atomic.Int64
 	if err := x.receive(ctx, x.dial(ReceiverOptions{}), dir, &transfer.Trace{Moved: func(_ *transfer.Entry, n int) {
-		if got.Add(int64(n)) > 20<<20 {
+		if got.Add(int64(n)) > 8<<20 {
 			stop()
 		}
 	}}); err == nil {
@@ -405,3 +413,135 @@ func FuzzAhead(f *testing.F) {
 		}
 	})
 }
+
+// Each file is landed by one receiver; what one takes and does not land, by another.
+func TestShare(t *testing.T) {
+	tree := testTree(t, 1)
+	for i := range 20 {
+		b := make([]byte, 2<<20)
+		b[0] = byte(i)
+		if err := os.WriteFile(filepath.Join(tree, "sub", fmt.Sprint("f", i)), b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x := send(t, tree, SenderOptions{Pattern: Share})
+	k := contentKey()
+	open := func(r *Receiver) *depot.Offer {
+		t.Helper()
+		offer, err := depot.Open(t.Context(), &k, r, r.Addr(), depot.ReadOptions{Timeout: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return offer
+	}
+	dies := x.dial(ReceiverOptions{})
+	var entries []transfer.Entry
+	if _, err := open(dies).List(t.Context(), func(e transfer.Entry) error { entries = append(entries, e); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if i, ok, err := dies.take(t.Context(), len(Portions(entries))); i != 0 || !ok || err != nil {
+		t.Fatal(i, ok, err)
+	}
+	dirs := []string{t.TempDir(), t.TempDir()}
+	var wg sync.WaitGroup
+	var files atomic.Int64
+	for _, dir := range dirs {
+		r := x.dial(ReceiverOptions{})
+		offer := open(r)
+		if !offer.Shared() || r.Pattern() != Share {
+			t.Error("it is not shared")
+		}
+		wg.Go(func() {
+			defer r.Close()
+			root, err := os.OpenRoot(dir)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer root.Close()
+			var once sync.Once
+			result, err := r.Receive(t.Context(), offer, transfer.ReceiveOptions{Dir: root, NoSync: true, Trace: &transfer.Trace{
+				Finished: func(*transfer.Entry, treehash.Digest, bool) { once.Do(func() { dies.Close() }) },
+			}})
+			if err == nil {
+				err = r.Done(t.Context(), Receipt{Files: result.Files})
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			files.Add(int64(result.Files))
+		})
+	}
+	wg.Wait()
+	<-x.shared
+	if files.Load() != 25 {
+		t.Errorf("%d files were landed", files.Load())
+	}
+	all := t.TempDir()
+	for _, dir := range dirs {
+		_ = filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+			rel, _ := filepath.Rel(dir, p)
+			to := filepath.Join(all, rel)
+			switch {
+			case err != nil:
+				return err
+			case d.IsDir():
+				return os.MkdirAll(to, 0o755)
+			}
+			if _, err := os.Stat(to); err == nil {
+				t.Errorf("%s is at two receivers", rel)
+			}
+			return os.Rename(p, to)
+		})
+	}
+	x.same(all)
+}
+
+// FuzzHear has a receiver that knows the code say anything.
+func FuzzHear(f *testing.F) {
+	f.Add([]byte("G\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01"), []byte("A\x00\x00\x00\x00\x00\x00\x00\x01"))
+	f.Add([]byte("N\x00\x00\x00\x02"), []byte("F\x00\x00\x00\x01"))
+	f.Add([]byte("H\x00\x00\x00\x02"), []byte(`R{"id":"x"}`))
+	f.Fuzz(func(t *testing.T, p, q []byte) {
+		for _, pattern := range []Pattern{PubSub, Share} {
+			s := &Sender{o: SenderOptions{Pattern: pattern, Trace: &SenderTrace{}}, spool: spool{}, sizes: []int32{50, 50, 10}, published: 2,
+				ctrl: zmtp.New(zmtp.ROUTER, zmtp.Options{}), peers: map[zmtp.PeerID]*receiver{}, known: map[string]bool{}, changed: make(chan struct{})}
+			if pattern == PubSub {
+				s.pub = s.ctrl
+			}
+			s.up(zmtp.Peer{ID: 1})
+			comer := psk.NewComer(psk.Key{})
+			host, welcome, err := psk.Welcome(psk.Key{}, comer.Hello())
+			if err != nil {
+				t.Fatal(err)
+			}
+			peer, err := comer.Welcomed(welcome)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.peers[1].session = host
+			for _, m := range [][]byte{p, q} {
+				_, _ = s.hear(zmtp.Message{Peer: 1, Frames: [][]byte{peer.Seal(nil, m)}})
+			}
+			if len(s.shares.state) > maxPortions || s.shares.left < 0 {
+				t.Fatal(s.shares.left)
+			}
+			if s.failed != nil {
+				t.Fatal(s.failed)
+			}
+			s.down(1, nil)
+			s.ctrl.Close()
+		}
+	})
+}
+
+type spool struct{}
+
+func (spool) ReadAt(p []byte, at int64) (int, error) {
+	if at/depot.MaxMessage > 2 {
+		return 0, io.EOF
+	}
+	return len(p), nil
+}
+
+func (spool) WriteAt([]byte, int64) (int, error) { return 0, io.EOF }

@@ -1,0 +1,264 @@
+package zeromq
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"path"
+
+	"github.com/wherry-net/wherry/transfer"
+	"github.com/wherry-net/wherry/transfer/depot"
+	"github.com/wherry-net/wherry/transfer/treehash"
+)
+
+const (
+	// A portion ends with the file by which it has so many bytes, or entries: large
+	// enough that asking for the next does not cost, small enough to share well.
+	portionBytes   = 16 << 20
+	portionEntries = 256
+	// maxPortions bounds what a sender keeps of them.
+	maxPortions = 4 << 20
+)
+
+// shares is what has become of the portions, at the sender.
+type shares struct {
+	state []byte // by portion
+	left  int    // that are not landed
+	next  int    // none before it is free
+}
+
+const (
+	isFree = iota
+	isTaken
+	isLanded
+)
+
+func (x *shares) take() int {
+	for ; x.next < len(x.state); x.next++ {
+		if x.state[x.next] == isFree {
+			x.state[x.next] = isTaken
+			return x.next
+		}
+	}
+	return -1
+}
+
+func (x *shares) free(i int) {
+	if x.state[i] == isTaken {
+		x.state[i], x.next = isFree, min(x.next, i)
+	}
+}
+
+// share takes what a receiver says of portions, or reports that it makes no sense.
+// s.mu is held.
+func (s *Sender) share(r *receiver, kind byte, n int) bool {
+	x := &s.shares
+	if kind == kNext {
+		if x.state == nil && n > 0 && n <= maxPortions {
+			x.state, x.left = make([]byte, n), n
+		}
+		if n != len(x.state) {
+			return false
+		}
+		r.waiting = true
+		s.deal()
+		return true
+	}
+	if n >= len(x.state) {
+		return false
+	}
+	switch {
+	case kind == kHolds && x.state[n] == isFree:
+		x.state[n] = isTaken
+		r.holds[n] = true
+	case kind == kFinished && x.state[n] != isLanded:
+		// It may have been away, and another at the same since: the first counts.
+		x.state[n] = isLanded
+		x.left--
+		delete(r.holds, n)
+		s.deal()
+	}
+	return true
+}
+
+// deal gives portions to those that wait. s.mu is held.
+func (s *Sender) deal() {
+	for id, r := range s.peers {
+		if !r.waiting {
+			continue
+		}
+		if s.shares.left == 0 {
+			r.waiting = false
+			s.say(id, r, []byte{kAll}, nil)
+		} else if i := s.shares.take(); i >= 0 {
+			r.waiting = false
+			r.holds[i] = true
+			s.say(id, r, portion(kTake, i), nil)
+		}
+	}
+}
+
+func portion(kind byte, i int) []byte {
+	return binary.BigEndian.AppendUint32([]byte{kind}, uint32(i))
+}
+
+// Pattern is the sender's.
+func (r *Receiver) Pattern() Pattern { return r.pattern }
+
+// take asks for a portion and waits for it; ok is false when all are landed.
+func (r *Receiver) take(ctx context.Context, count int) (i int, ok bool, err error) {
+	var told *link
+	for {
+		r.mu.Lock()
+		l, changed, all := r.link, r.changed, r.all
+		i, r.taken = r.taken, -1
+		if i >= 0 {
+			r.holds = i
+		}
+		r.mu.Unlock()
+		switch {
+		case i >= count:
+			return 0, false, errSay
+		case i >= 0:
+			return i, true, nil
+		case all:
+			return 0, false, nil
+		}
+		if l != nil && l != told {
+			told = l
+			_ = l.say(portion(kNext, count))
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return 0, false, context.Cause(ctx)
+		case <-r.ctx.Done():
+			return 0, false, context.Cause(r.ctx)
+		}
+	}
+}
+
+// landed says so.
+func (r *Receiver) landed(i int) {
+	r.mu.Lock()
+	l := r.link
+	r.holds = -1
+	r.mu.Unlock()
+	if l != nil {
+		_ = l.say(portion(kFinished, i)) // if it is lost, another lands it too
+	}
+}
+
+// A Portion is a part of an offer's list: entries From to To, without To.
+type Portion struct{ From, To int }
+
+// Portions cuts a list into portions: each ends with the entry by which it has 16 MiB
+// or 256 entries.
+func Portions(entries []transfer.Entry) (all []Portion) {
+	from, size := 0, int64(0)
+	for i := range entries {
+		size += max(entries[i].Size, 0)
+		if i == len(entries)-1 || size >= portionBytes || i-from+1 >= portionEntries {
+			all = append(all, Portion{from, i + 1})
+			from, size = i+1, 0
+		}
+	}
+	return all
+}
+
+// Receive lands those portions of the offer that this receiver is given, of a sender
+// whose pattern is [Share], until all are landed somewhere. The result is of what was
+// landed here. Its list is kept in memory.
+func (r *Receiver) Receive(ctx context.Context, offer *depot.Offer, o transfer.ReceiveOptions) (sum transfer.Result, err error) {
+	var entries []transfer.Entry
+	if _, err := offer.List(ctx, func(e transfer.Entry) error {
+		entries = append(entries, e)
+		return nil
+	}); err != nil {
+		return sum, err
+	}
+	all := Portions(entries)
+	sum.Peer = r.Addr().String()
+	for len(all) > 0 {
+		i, ok, err := r.take(ctx, len(all))
+		if err != nil || !ok {
+			return sum, err
+		}
+		result, err := transfer.ReceiveStored(ctx, newPart(offer, entries, all[i]), o)
+		add(&sum, &result)
+		if err != nil {
+			return sum, fmt.Errorf("receive a part of it: %w", err)
+		}
+		r.landed(i)
+		o.Accept = nil // asked once, for the first
+		if o.MaxSize > 0 {
+			o.MaxSize = max(o.MaxSize-result.Bytes, 1)
+		}
+	}
+	return sum, nil
+}
+
+func add(sum, r *transfer.Result) {
+	sum.Files += r.Files
+	sum.Bytes += r.Bytes
+	sum.Moved += r.Moved
+	sum.Resumed += r.Resumed
+	sum.Had += r.Had
+	sum.Skipped = r.Skipped
+	sum.Failed += r.Failed
+	sum.Kept += r.Kept
+	sum.Refused += r.Refused
+	sum.Elapsed += r.Elapsed
+	sum.Waited.Network += r.Waited.Network
+	sum.Waited.Disk += r.Waited.Disk
+	sum.Waited.Peer += r.Waited.Peer
+	sum.Left = r.Left
+}
+
+// part is a [transfer.Stored] of a portion, and of the directories that it is in.
+type part struct {
+	*depot.Offer
+	entries []transfer.Entry
+	index   []int // of its entries
+}
+
+func newPart(offer *depot.Offer, entries []transfer.Entry, p Portion) *part {
+	x := &part{Offer: offer, entries: entries}
+	above := map[string]bool{}
+	for _, e := range entries[p.From:p.To] {
+		for dir := path.Dir(e.Path); dir != "." && !above[dir]; dir = path.Dir(dir) {
+			above[dir] = true
+		}
+	}
+	if len(above) > 0 {
+		for i, e := range entries[:p.From] {
+			if e.Kind == transfer.Dir && above[e.Path] {
+				x.index = append(x.index, i)
+			}
+		}
+	}
+	for i := p.From; i < p.To; i++ {
+		x.index = append(x.index, i)
+	}
+	return x
+}
+
+// List is [transfer.Stored]'s.
+func (x *part) List(_ context.Context, yield func(transfer.Entry) error) (skipped int, err error) {
+	for _, i := range x.index {
+		if err := yield(x.entries[i]); err != nil {
+			return 0, err
+		}
+	}
+	return 0, nil
+}
+
+// Digest is [transfer.Stored]'s.
+func (x *part) Digest(ctx context.Context, i int) (transfer.StoredEnd, error) {
+	return x.Offer.Digest(ctx, x.index[i])
+}
+
+// Content is [transfer.Stored]'s.
+func (x *part) Content(ctx context.Context, i int, have map[int64]treehash.CV, emit func(int64, []byte) error) (transfer.StoredEnd, error) {
+	return x.Offer.Content(ctx, x.index[i], have, emit)
+}
