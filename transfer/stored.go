@@ -1,12 +1,16 @@
 package transfer
 
 import (
+	"container/heap"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"os"
+	"sync"
+	"time"
 
 	"github.com/wherry-net/wherry/transfer/internal/preface"
 	"github.com/wherry-net/wherry/transfer/treehash"
@@ -44,7 +48,7 @@ func ReceiveStored(ctx context.Context, s Stored, o ReceiveOptions) (Result, err
 	// In this process there is one end that reads what is stored and speaks for the
 	// sender, so that all that a receiver does is done by the same code.
 	near, far := net.Pipe()
-	r := &reteller{s: s, link: newLink(far, o.Timeout), cancel: cancel, jobs: make(chan job, maxPlanned+1)}
+	r := &reteller{s: s, link: newLink(far, o.Timeout), cancel: cancel, more: make(chan struct{}, 1), owed: map[int]bool{}}
 	told := make(chan struct{})
 	go func() {
 		defer close(told)
@@ -70,8 +74,16 @@ type reteller struct {
 	s      Stored
 	link   *link
 	cancel context.CancelCauseFunc // ends the transfer
-	jobs   chan job                // as many as a receiver may have open
 	sizes  []int64                 // of the entries; less than 0: not a file
+
+	more chan struct{} // something below has changed
+
+	mu      sync.Mutex   // guards what follows
+	jobs    storedJobs   // as many as a receiver may have open
+	decided []bool       // by entry
+	low     int          // the first entry that is not decided on
+	closed  bool         // all is decided on
+	owed    map[int]bool // files that were sent, and whose receipts have not come
 }
 
 func (r *reteller) run(ctx context.Context) {
@@ -86,7 +98,7 @@ func (r *reteller) run(ctx context.Context) {
 	go func() {
 		defer close(heard)
 		defer stop()
-		if err := r.hear(ctx); errors.As(err, new(*ProtocolError)) {
+		if err := r.hear(); errors.As(err, new(*ProtocolError)) {
 			r.cancel(err)
 		}
 	}()
@@ -95,15 +107,39 @@ func (r *reteller) run(ctx context.Context) {
 		err = r.tell(ctx)
 	}
 	if err != nil && ctx.Err() == nil && !lost(err) {
+		r.settle(ctx)
 		r.cancel(err)
 		stop()
 	}
 	<-heard
 }
 
+// settle waits until all that has been sent has landed: it is to stay, although no more
+// will come.
+func (r *reteller) settle(ctx context.Context) {
+	late := time.NewTimer(r.link.timeout)
+	defer late.Stop()
+	for {
+		r.mu.Lock()
+		n := len(r.owed)
+		r.mu.Unlock()
+		if n == 0 {
+			return
+		}
+		select {
+		case <-r.more:
+		case <-late.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // greet is open, but that the pipe holds nothing: who writes waits for who reads.
 func (r *reteller) greet() error {
 	ours := hello{Min: minVersion, Max: maxVersion, Role: roleSender, Features: featureRanges, extended: true, Streams: 1}
+	_, _ = rand.Read(ours.Session[:]) // a transfer of its own, and not one that is resumed
 	wrote := make(chan error, 1)
 	go func() {
 		out := append([]byte(preface.Magic), preface.Hello)
@@ -160,7 +196,7 @@ func (r *reteller) list(ctx context.Context) error {
 }
 
 // hear takes what the receiver says until it is done.
-func (r *reteller) hear(ctx context.Context) error {
+func (r *reteller) hear() error {
 	have := map[int]map[int64]treehash.CV{}
 	for {
 		t, n, err := r.link.next()
@@ -173,10 +209,20 @@ func (r *reteller) hear(ctx context.Context) error {
 		}
 		switch t {
 		case frameDecisions:
-			err = decodeDecisions(p, func(c decision) error { return r.decide(ctx, have, c) })
+			err = decodeDecisions(p, func(c decision) error {
+				r.change(func() { r.decision(have, c) })
+				return nil
+			})
 		case frameDecisionsEnd:
-			close(r.jobs)
-		case frameReceipts: // the receiver's result has it
+			r.change(func() { r.closed = true })
+		case frameReceipts: // the receiver's result has them; one may be all that it decides
+			err = decodeReceipts(p, func(c receipt) error {
+				r.change(func() {
+					r.decide(c.Entry)
+					delete(r.owed, c.Entry)
+				})
+				return nil
+			})
 		case frameDone:
 			return nil
 		default:
@@ -188,9 +234,29 @@ func (r *reteller) hear(ctx context.Context) error {
 	}
 }
 
-func (r *reteller) decide(ctx context.Context, have map[int]map[int64]treehash.CV, c decision) error {
+func (r *reteller) change(f func()) {
+	r.mu.Lock()
+	f()
+	r.mu.Unlock()
+	select {
+	case r.more <- struct{}{}:
+	default:
+	}
+}
+
+// decide notes that an entry is decided on; r.mu is held.
+func (r *reteller) decide(i int) {
+	for len(r.decided) <= i {
+		r.decided = append(r.decided, false)
+	}
+	r.decided[i] = true
+	for r.low < len(r.decided) && r.decided[r.low] {
+		r.low++
+	}
+}
+
+func (r *reteller) decision(have map[int]map[int64]treehash.CV, c decision) {
 	for i := c.First; i < c.First+c.Count; i++ {
-		j := job{entry: i, compare: c.Verb == verbCompare}
 		switch c.Verb {
 		case verbHave:
 			if have[i] == nil {
@@ -200,32 +266,60 @@ func (r *reteller) decide(ctx context.Context, have map[int]map[int64]treehash.C
 				have[i][c.Group+int64(k)] = cv
 			}
 			continue
-		case verbSkip:
-			continue
-		case verbSend:
-			j.have = have[i]
+		case verbSend, verbCompare:
+			heap.Push(&r.jobs, job{entry: i, compare: c.Verb == verbCompare, have: have[i]})
 			delete(have, i)
 		}
-		select {
-		case r.jobs <- j:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+		r.decide(i)
 	}
-	return nil
 }
 
-// tell sends what is asked for, in the order of asking: that is, but for files that
-// were compared first, the order in which it is stored.
+// next waits for a job. They are done in the order in which they are stored, and none
+// before it is known what becomes of the files before it: the end may not be there yet,
+// and the beginning is.
+func (r *reteller) next(ctx context.Context) (job, bool, error) {
+	for {
+		r.mu.Lock()
+		if len(r.jobs) > 0 && (r.closed || r.jobs[0].entry <= r.low) {
+			j := heap.Pop(&r.jobs).(job)
+			r.mu.Unlock()
+			return j, true, nil
+		}
+		over := r.closed && len(r.jobs) == 0
+		r.mu.Unlock()
+		if over {
+			return job{}, false, nil
+		}
+		select {
+		case <-r.more:
+		case <-ctx.Done():
+			return job{}, false, context.Cause(ctx)
+		}
+	}
+}
+
+// A storedJobs has the job with the lowest entry first.
+type storedJobs []job
+
+func (h storedJobs) Len() int           { return len(h) }
+func (h storedJobs) Less(i, k int) bool { return h[i].entry < h[k].entry }
+func (h storedJobs) Swap(i, k int)      { h[i], h[k] = h[k], h[i] }
+func (h *storedJobs) Push(j any)        { *h = append(*h, j.(job)) }
+func (h *storedJobs) Pop() any {
+	old := *h
+	j := old[len(old)-1]
+	old[len(old)-1] = job{}
+	*h = old[:len(old)-1]
+	return j
+}
+
+// tell sends what is asked for.
 func (r *reteller) tell(ctx context.Context) error {
 	var head [frameHeader + dataHeader]byte
 	for {
-		var j job
-		var ok bool
-		select {
-		case j, ok = <-r.jobs:
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		j, ok, err := r.next(ctx)
+		if err != nil {
+			return err
 		}
 		if !ok {
 			return r.link.frame(frameFinish, nil)
@@ -235,7 +329,6 @@ func (r *reteller) tell(ctx context.Context) error {
 		}
 		end := fileEnd{Entry: j.entry, Size: r.sizes[j.entry]}
 		var stored StoredEnd
-		var err error
 		if j.compare {
 			end.Status = statusHash
 			stored, err = r.s.Digest(ctx, j.entry)
@@ -252,6 +345,11 @@ func (r *reteller) tell(ctx context.Context) error {
 		// A comparison is answered by a digest, if need be one that nothing has.
 		if end.Digest = stored.Digest; stored.Failed != "" && !j.compare {
 			end.Status, end.Text = statusFailed, stored.Failed
+		}
+		if !j.compare {
+			r.mu.Lock()
+			r.owed[j.entry] = true
+			r.mu.Unlock()
 		}
 		if err := r.link.write(end.append(nil)); err != nil {
 			return err

@@ -17,6 +17,8 @@ import (
 	"github.com/wherry-net/wherry/socket/rudp/arq"
 	"github.com/wherry-net/wherry/socket/safetext"
 	"github.com/wherry-net/wherry/transfer"
+	"github.com/wherry-net/wherry/transfer/depot"
+	"github.com/wherry-net/wherry/transfer/depot/rabbit"
 	"github.com/wherry-net/wherry/transfer/pairing"
 	"github.com/wherry-net/wherry/transfer/pairing/discover"
 )
@@ -127,6 +129,13 @@ var failureRules = []rule{
 	{is(broker.ErrNone), exitNetwork, "no-broker", "does a broker run at the address in --via, and can it be reached from here?"},
 	{as[*tls.CertificateVerificationError], exitVerify, "certificate", "the certificate must be for the name in --via; SSL_CERT_FILE names a file of other authorities"},
 	{is(broker.ErrFull), exitNetwork, "broker-full", "make room on the broker, and run the same command again"},
+	{is(depot.ErrNoOffer), exitNetwork, "no-offer", "is it the code that the sender shows, and the broker that it names? --timeout says how long to wait for a sender"},
+	{is(depot.ErrCut), exitNetwork, "expired", "ask for it to be sent again; --keep-for and --keep-bytes at the sender say how much is kept"},
+	{is(depot.ErrOther), exitRefused, "refused", "a code is for one offer: leave --code-file and " + codeVariable + " out for a new one"},
+	{anyOf(depot.ErrDamaged, depot.ErrFormat), exitVerify, "damaged", "the broker's disk may be damaged, or somebody has changed what is there; have it sent again with a new code"},
+	{as[*depot.IncompleteError], exitNetwork, "incomplete", "what has arrived stays: run the same command again when the sender has; --timeout says how long to wait"},
+	{is(rabbit.ErrBlocked), exitNetwork, "blocked", "its disk or memory is full: run the same command again when there is room"},
+	{is(rabbit.ErrAway), exitNetwork, "away", "run the same command again when the broker is back"},
 	{is(transfer.ErrPlainMismatch), exitPairing, "mismatch", "give --plain on both ends, or on neither"},
 	{as[*transfer.VerifyError], exitVerify, "verify", "a file changed while it was sent, or the path damages data; send it again"},
 	{as[*transfer.MissingError], exitVerify, "missing", "--arq none sends once: any other --arq brings what is missing; --allow-missing is content without"},

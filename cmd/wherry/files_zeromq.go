@@ -25,7 +25,7 @@ import (
 func overZeroMQ(c *cli.Context) bool { return strings.HasPrefix(c.String("via"), zmtp.Scheme) }
 
 // directOnly are flags of ends that meet without --via.
-var directOnly = []string{"to", "from", "listen", "plain", "udp", "arq", "streams", "rate", "congestion", "compress", "name", "keep", "trace", "pcap"}
+var directOnly = []string{"to", "from", "listen", "plain", "udp", "arq", "streams", "rate", "congestion", "compress", "name", "keep", "trace", "pcap", "keep-for", "keep-bytes"}
 
 // zeroMQEnd reads what both ends have: where, and the code.
 func zeroMQEnd(c *cli.Context, io stdio, connects bool) (addr string, words string, made bool, key depot.Key, err error) {

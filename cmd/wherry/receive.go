@@ -22,7 +22,7 @@ import (
 func receiveCommand(io stdio) *cli.Command {
 	flags := append([]cli.Flag{
 		&cli.StringFlag{Name: "from", Usage: "dial the sender at `HOST[:PORT]`"},
-		&cli.StringFlag{Name: "via", Usage: "get it from the sender at `URL`, as zmq+tcp://HOST:5556"},
+		&cli.StringFlag{Name: "via", Usage: "get what was left with the RabbitMQ broker at `URL`, as amqps://USER@HOST/ (" + passwordVariable + " has the password); or from a sender that has given zmq+tcp://, as zmq+tcp://HOST:5556"},
 		&cli.StringFlag{Name: "dir", Usage: "put files into `DIR`, which is created if its parent exists", Value: "."},
 		&cli.StringFlag{Name: "output", Usage: "with '-', write one file to standard output"},
 		&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "accept without asking"},
@@ -48,10 +48,10 @@ func receive(c *cli.Context, io stdio) error {
 		return usagef("receive takes no arguments, not %s", quoteArg(c.Args().First())).hint("--dir says where files go")
 	}
 	if c.IsSet("via") {
-		if !overZeroMQ(c) {
-			return zeroMQAddressError(c)
+		if overZeroMQ(c) {
+			return receiveZeroMQ(c, io, p)
 		}
-		return receiveZeroMQ(c, io, p)
+		return receiveVia(c, io, p)
 	}
 	m, err := meetingFrom(c, io, p, pairing.Receiver, "from")
 	if err != nil {

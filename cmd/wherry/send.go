@@ -14,13 +14,13 @@ import (
 func sendCommand(io stdio) *cli.Command {
 	flags := append([]cli.Flag{
 		&cli.StringFlag{Name: "to", Usage: "dial the receiver at `HOST[:PORT]`"},
-		&cli.StringFlag{Name: "via", Usage: "wait at `URL`, as zmq+tcp://*:5556, for receivers who give zmq+tcp://HOST:5556 and the code, whenever they come; with --count, until so many have everything (1: over a PAIR, not PUB and SUB)"},
-		&cli.BoolFlag{Name: "share", Usage: "with --via: each file goes to one of the receivers, to who has time for it"},
+		&cli.StringFlag{Name: "via", Usage: "leave the files, sealed, with the RabbitMQ broker at `URL`, as amqps://USER@HOST/ (" + passwordVariable + " has the password), and go home; or without a broker wait at zmq+tcp://*:5556 for receivers who give zmq+tcp://HOST:5556 and the code, whenever they come; with --count, until so many have everything (1: over a PAIR, not PUB and SUB)"},
+		&cli.BoolFlag{Name: "share", Usage: "with --via zmq+tcp://: each file goes to one of the receivers, to who has time for it"},
 		&cli.StringFlag{Name: "name", Usage: "call what comes from standard input `NAME` at the receiver"},
 		&cli.BoolFlag{Name: "compress", Usage: "compress with zstd what a sample shows to shrink by a tenth; for slow links"},
-		&cli.IntFlag{Name: "count", Value: 1, Usage: "serve `N` receivers, at once if they come at once; the exit code is the highest of theirs"},
+		&cli.IntFlag{Name: "count", Value: 1, Usage: "serve `N` receivers, at once if they come at once; the exit code is the highest of theirs. With --via: wait until N of them have left a receipt"},
 		&cli.BoolFlag{Name: "follow-symlinks", Usage: "send what symbolic links point to, not the links"},
-	}, append(filterFlags(), meetingFlags()...)...)
+	}, append(append(filterFlags(), sendViaFlags()...), meetingFlags()...)...)
 	return &cli.Command{
 		Name:      "send",
 		Usage:     "send files and directories",
@@ -43,10 +43,10 @@ func send(c *cli.Context, io stdio) error {
 		return usagef("--count must be 1 to %d, not %d", maxReceivers, n)
 	}
 	if c.IsSet("via") {
-		if !overZeroMQ(c) {
-			return zeroMQAddressError(c)
+		if overZeroMQ(c) {
+			return sendZeroMQ(c, io, p)
 		}
-		return sendZeroMQ(c, io, p)
+		return sendVia(c, io, p)
 	}
 	if c.Bool("share") {
 		return usagef("--share needs --via, where the receivers meet")

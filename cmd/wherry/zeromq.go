@@ -28,12 +28,6 @@ func zeroMQAddress(via string, connects bool) (string, error) {
 	return addr, nil
 }
 
-// zeroMQAddressError is the error of a --via that is none.
-func zeroMQAddressError(c *cli.Context) error {
-	_, err := zeroMQAddress(c.String("via"), true)
-	return err
-}
-
 // nobodyThere adds whom to start, to the error of a connection.
 func nobodyThere(err error, command string) error {
 	if errors.Is(err, socket.ErrRefused) || errors.Is(err, socket.ErrTimeout) {

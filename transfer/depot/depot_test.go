@@ -357,6 +357,22 @@ func TestFailures(t *testing.T) {
 	}
 }
 
+// Of what is not there as a whole, the files that are land.
+func TestPartOfIt(t *testing.T) {
+	log := &Memory{}
+	if _, err := plan(t, testTree(t), PlanOptions{}).Leave(t.Context(), testKey(t), log, LeaveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	log.msgs = log.msgs[:len(log.msgs)-1]
+	r, err := fetch(t.Context(), t, log, t.TempDir(), transfer.ReceiveOptions{})
+	if part, ok := errors.AsType[*IncompleteError](err); !ok || part.Have == 0 || part.Have >= part.Of {
+		t.Fatalf("%v", err)
+	}
+	if r.Files < 4 {
+		t.Errorf("%+v", r)
+	}
+}
+
 // A file that cannot be read is told at both ends, and the others arrive.
 func TestUnreadable(t *testing.T) {
 	src := testTree(t)
@@ -370,7 +386,7 @@ func TestUnreadable(t *testing.T) {
 	log := &Memory{}
 	var warned []string
 	sum, err := p.Leave(t.Context(), testKey(t), log, LeaveOptions{Trace: &transfer.Trace{Warning: func(path string, why error) { warned = append(warned, path) }}})
-	if err != nil || sum.Failed != 2 || strings.Join(warned, " ") != "tree/big tree/zzz" {
+	if err != nil || sum.Failed != 2 || sum.Files != 6 || strings.Join(warned, " ") != "tree/big tree/zzz" {
 		t.Fatalf("%+v, %v, %v", sum, warned, err)
 	}
 	r, err := fetch(t.Context(), t, log, t.TempDir(), transfer.ReceiveOptions{})

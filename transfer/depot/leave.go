@@ -10,8 +10,6 @@ import (
 	"os"
 	"time"
 
-	"lukechampine.com/blake3"
-
 	"github.com/wherry-net/wherry/transfer"
 	"github.com/wherry-net/wherry/transfer/treehash"
 )
@@ -121,10 +119,10 @@ type LeaveOptions struct {
 // A Summary is what was left.
 type Summary struct {
 	Files   int
-	Bytes   int64
+	Bytes   int64           // of them
 	Failed  int             // files that could not be read; their receivers are told
 	Resumed int64           // bytes of the log that an earlier run had stored
-	Root    treehash.Digest // of the digests of all files, in order
+	Root    treehash.Digest // what a receipt for all of it has
 }
 
 // ErrOther is matched by errors of a code under which something else was left.
@@ -158,7 +156,7 @@ func (p *Plan) Leave(ctx context.Context, k *Key, log interface {
 	if err := w.write(ctx, p.list); err != nil {
 		return sum, err
 	}
-	root := blake3.New(treehash.Size, nil)
+	var root roots
 	group := make([]byte, treehash.GroupSize)
 	i := 0
 	for e, err := range p.entries() {
@@ -170,10 +168,11 @@ func (p *Plan) Leave(ctx context.Context, k *Key, log interface {
 			if err != nil {
 				return sum, err
 			}
-			root.Write(d[:])
-			sum.Files++
-			sum.Bytes += e.Size
-			if !ok {
+			if ok {
+				root.add(e.Path, d)
+				sum.Files++
+				sum.Bytes += e.Size
+			} else {
 				sum.Failed++
 			}
 			if o.File != nil {
@@ -201,7 +200,7 @@ func (p *Plan) Leave(ctx context.Context, k *Key, log interface {
 	if err := w.last(ctx); err != nil {
 		return sum, err
 	}
-	root.Sum(sum.Root[:0])
+	sum.Root = root.sum()
 	return sum, log.Flush(ctx)
 }
 
@@ -242,20 +241,9 @@ func (p *Plan) resume(ctx context.Context, k *Key, log interface {
 	if err := log.Flush(ctx); err != nil {
 		return err
 	}
-	ours := func(m Message) bool { return Number(m.Body) == mark && runID(m.Body[:16]) == w.sealer.run }
-	at, err := scan(ctx, log, Last, ours, nil)
-	if err != nil || at == 0 {
+	last, err := p.end(ctx, log, func(m Message) bool { return Number(m.Body) == mark && runID(m.Body[:16]) == w.sealer.run })
+	if err != nil {
 		return err
-	}
-	last := int64(-1)
-	for back := int64(16); last < 0; back *= 16 {
-		from := max(0, at-back)
-		if _, err = scan(ctx, log, from, ours, func(n int64) { last = max(last, n) }); err != nil {
-			return err
-		}
-		if from == 0 {
-			break
-		}
 	}
 	if last < 0 {
 		return nil // marks alone
@@ -273,21 +261,52 @@ func (p *Plan) resume(ctx context.Context, k *Key, log interface {
 	return nil
 }
 
-// scan reads from an offset to the message that last tells, and returns its offset.
-func scan(ctx context.Context, log Cursor, from int64, last func(Message) bool, number func(n int64)) (int64, error) {
+// end finds our mark, and the number of the last message before it; less than 0 if there
+// is none.
+func (p *Plan) end(ctx context.Context, log Cursor, ours func(Message) bool) (last int64, err error) {
+	// It is among the last messages, but not always at their very end: what a sender
+	// that was killed had given to its connection may come late.
+	found, at, last, err := scan(ctx, log, Last, ours)
+	for back := int64(16); err == nil && (!found || last < 0); back *= 16 {
+		from := max(0, at-back)
+		if found, _, last, err = scan(ctx, log, from, ours); from == 0 {
+			break
+		}
+	}
+	if err == nil && !found {
+		err = fmt.Errorf("%w: it does not deliver what it has confirmed", ErrDamaged)
+	}
+	return last, err
+}
+
+// quiet is how long nothing comes from a log that is read to its end.
+const quiet = 3 * time.Second
+
+// scan reads from an offset to our mark, or to the end of the log. It returns the
+// offset of the mark, or of the first message, and the highest number before it.
+func scan(ctx context.Context, log Cursor, from int64, ours func(Message) bool) (found bool, at, last int64, err error) {
+	at, last = -1, -1
 	if err := log.Seek(ctx, from); err != nil {
-		return 0, err
+		return false, 0, 0, err
 	}
 	for {
-		m, err := log.Next(ctx)
-		if err != nil {
-			return 0, err
+		patience, cancel := context.WithTimeout(ctx, quiet)
+		m, err := log.Next(patience)
+		over := patience.Err() != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded)
+		cancel()
+		switch {
+		case over:
+			return false, at, last, nil
+		case err != nil:
+			return false, at, last, err
+		case ours(m):
+			return true, m.Offset, last, nil
 		}
-		if last(m) {
-			return m.Offset, nil
+		if at < 0 {
+			at = m.Offset
 		}
-		if n := Number(m.Body); n >= 0 && n != mark && number != nil {
-			number(n)
+		if n := Number(m.Body); n != mark {
+			last = max(last, n)
 		}
 	}
 }

@@ -21,6 +21,7 @@ type Offer struct {
 	header header
 	addr   net.Addr
 	files  []place // by entry
+	roots  roots   // of what has landed
 }
 
 // A place is where an entry's content begins in the log.
@@ -41,7 +42,29 @@ func Open(ctx context.Context, k *Key, log Cursor, addr net.Addr, o ReadOptions)
 
 // Receive lands the offer: [transfer.Receive], but that the sender is gone.
 func (f *Offer) Receive(ctx context.Context, o transfer.ReceiveOptions) (transfer.Result, error) {
-	return transfer.ReceiveStored(ctx, f, o)
+	return transfer.ReceiveStored(ctx, f, f.watch(o))
+}
+
+// watch has the digests of what lands kept.
+func (f *Offer) watch(o transfer.ReceiveOptions) transfer.ReceiveOptions {
+	t := transfer.Trace{}
+	if o.Trace != nil {
+		t = *o.Trace
+	}
+	told := t.Finished
+	t.Finished = func(e *transfer.Entry, d treehash.Digest, had bool) {
+		f.roots.add(e.Path, d)
+		if told != nil {
+			told(e, d, had)
+		}
+	}
+	o.Trace = &t
+	return o
+}
+
+// Receipt is one for all that r says has landed.
+func (f *Offer) Receipt(r transfer.Result) Receipt {
+	return Receipt{Offer: f.header.Offer, Count: int(f.header.Entries), Files: r.Files, Bytes: r.Bytes, Root: f.roots.sum()}
 }
 
 // ID is the number of the offer.
