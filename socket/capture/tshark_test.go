@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -280,9 +281,12 @@ func TestTransfers(t *testing.T) {
 			}
 			out := tshark(t, "-r", file, "-X", dissector(t), "-o", "udp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE",
 				"-T", "fields", "-e", "frame.time_epoch", "-e", "frame.packet_flags_direction", "-e", "udp.checksum.status", "-e", "ip.checksum.status", "-e", "frame.comment", "-e", "_ws.expert", "-e", "ip.dsfield.ecn")
+			// Said of ports between 33434 and 33533, which the kernel may pick.
+			traceroute := regexp.MustCompile(`,?Expert Info \(Chat/Sequence\): Possible traceroute: hop #\d+, attempt #\d+`)
 			dropped := 0
 			for i, line := range strings.Split(strings.TrimSuffix(out, "\n"), "\n") {
 				f := strings.Split(line, "\t")
+				f[5] = strings.TrimPrefix(traceroute.ReplaceAllString(f[5], ""), ",")
 				p := c.packets[i]
 				direction, at := "1", fmt.Sprintf("%d.%09d", p.At.Unix(), p.At.Nanosecond())
 				if p.Sent {
