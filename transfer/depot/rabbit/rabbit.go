@@ -256,6 +256,10 @@ func (r *Rabbit) with(ctx context.Context, doing string, f func(*link, *amqp.Cha
 			return fmt.Errorf("%w (%s)", depot.ErrNoOffer, ae.Reason)
 		case answered && (ae.Code == amqp.AccessRefused || ae.Code == amqp.NotAllowed):
 			return fmt.Errorf("%s at the broker %s: %w (%s)", doing, r.url, broker.ErrAuth, ae.Reason)
+		case answered && ae.Code == amqp.PreconditionFailed && strings.Contains(ae.Reason, "replica"):
+			// Its stream is at other nodes, or not up yet at this one, which has just
+			// begun; the next connection may be to another.
+			l.drop()
 		case answered && (ae.Code == amqp.PreconditionFailed || ae.Code == amqp.NotImplemented):
 			return fmt.Errorf("%s at the broker %s: %s", doing, r.url, ae.Reason)
 		}
