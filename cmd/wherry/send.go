@@ -109,7 +109,7 @@ func send(c *cli.Context, io stdio) error {
 	defer m.rec.close()
 	one := func(ctx context.Context, s *session, conn net.Conn, o transfer.SendOptions) error {
 		o.Timeout, o.Compress, o.Trace = m.timeout, c.Bool("compress"), s.trace()
-		o.Streams = m.streams
+		o.Streams, o.Processors = m.streams, processors()
 		var err error
 		if o.Datagrams, err = datagramsOf(conn); err != nil {
 			conn.Close()
