@@ -108,7 +108,7 @@
 // A portion that is free belongs to who takes it first. One that somebody holds belongs
 // to who takes it naming the holder and its last step: if the holder has said anything
 // more before, that does not count. A receiver does so when the holder has been silent
-// while it has itself said four times that it is alive, and read that: time in which the
+// while it has itself said five times that it is alive, and read that: time in which the
 // carrier was away is no silence. So what a dead receiver held is taken some 12 s later,
 // and each portion has one holder at any time, however often connections break. A
 // receiver that was started again takes what it held itself at once, and goes on with

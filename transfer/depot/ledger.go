@@ -110,7 +110,7 @@ const (
 // patience is how often a receiver says that it is alive before it takes what somebody
 // holds who has said nothing in between. What it says counts when it has come back from
 // the carrier, so none of the time counts in which that was away.
-const patience = 4
+const patience = 5
 
 // maxRuns bounds whose steps are heard.
 const maxRuns = 1 << 16
