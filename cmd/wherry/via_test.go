@@ -211,6 +211,24 @@ func TestViaOver(t *testing.T) {
 	}
 }
 
+// checkEvents holds what a program has printed to the schema.
+func checkEvents(t *testing.T, w *wherryProc) {
+	t.Helper()
+	schema, err := jsonschema.NewCompiler().Compile("events.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(w.out.String()) {
+		v, err := jsonschema.UnmarshalJSON(strings.NewReader(line))
+		if err == nil {
+			err = schema.Validate(v)
+		}
+		if err != nil {
+			t.Errorf("%s: %v", line, err)
+		}
+	}
+}
+
 // One sender, killed and started again, who goes home; three receivers, one of which
 // comes before that, one of which is killed and started again, and one of which comes
 // late. What the broker has stored tells nothing.
@@ -253,15 +271,7 @@ func TestVia(t *testing.T) {
 	if s.wait() != 0 || strings.Count(s.out.String(), `"complete":true`) != 3 {
 		t.Errorf("%v", s)
 	}
-	schema, err := jsonschema.NewCompiler().Compile("events.schema.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(s.out.String()) {
-		if v, err := jsonschema.UnmarshalJSON(strings.NewReader(line)); err != nil || schema.Validate(v) != nil {
-			t.Errorf("%s: %v, %v", line, err, schema.Validate(v))
-		}
-	}
+	checkEvents(t, s)
 	for _, name := range []string{"one", "two", "three"} {
 		got := viaFiles(t, filepath.Join(dir, name, filepath.Base(src)))
 		if len(got) != len(want) {
