@@ -112,6 +112,10 @@ const (
 // the carrier, so none of the time counts in which that was away.
 const patience = 5
 
+// stride is how many portions a receiver wants to itself. A carrier sends ahead, up to
+// about a portion, what is of no use to who reads on elsewhere.
+const stride = 8
+
 // maxRuns bounds whose steps are heard.
 const maxRuns = 1 << 16
 
@@ -192,7 +196,7 @@ func (l *ledger) all() bool { return l.landed == len(l.state) }
 
 // choose is the portion to take next, as the step that does: what this receiver held
 // when it was stopped, then what follows on the last one, since reading on is cheaper
-// than seeking, then one of the first that are free; or else one whose holder is silent.
+// than seeking, then one that is free and at some distance to what others hold; or else one whose holder is silent.
 // It returns false while there is none. Any is a random number less than n.
 func (l *ledger) choose(last int, any func(n int) int) (s step, ok bool) {
 	dead, mine := -1, -1
@@ -228,11 +232,19 @@ func (l *ledger) choose(last int, any func(n int) int) (s step, ok bool) {
 	for l.low < len(l.state) && l.state[l.low] != portionFree {
 		l.low++
 	}
+	// With some distance to who is before it, so that both can read on for a while.
 	var free []int
-	for p := l.low; p < len(l.state) && len(free) < 2*alive; p++ {
-		if l.state[p] == portionFree {
+	behind := stride // portions since the last one that is held
+	for p := max(0, l.low-stride); p < len(l.state) && p < l.low+2*stride*alive; p++ {
+		switch {
+		case l.state[p] == portionHeld:
+			behind = -1
+		case l.state[p] == portionFree && behind >= stride:
+			return step{Kind: stepTake, Portion: p}, true
+		case l.state[p] == portionFree && len(free) < 2*alive:
 			free = append(free, p)
 		}
+		behind++
 	}
 	switch {
 	case len(free) > 0:
