@@ -97,3 +97,19 @@ func TestNoRoom(t *testing.T) {
 		t.Errorf("left behind: %v", entries)
 	}
 }
+
+// Each end says who declined: the sender sends back the reason that it was told, and
+// the receiver must not take that for the sender's own.
+func TestDeclined(t *testing.T) {
+	src := filepath.Join(t.TempDir(), "f")
+	write(t, src, pattern(1000), 0o644, old)
+	for range 20 {
+		o := copyTree(t, []string{src}, SourceOptions{}, t.TempDir(), ReceiveOptions{Accept: func(context.Context, Offer) error { return ErrDeclined }})
+		if o.getErr == nil || o.getErr.Error() != ErrDeclined.Error() {
+			t.Errorf("receive: %v", o.getErr)
+		}
+		if !errors.Is(o.sendErr, ErrDeclined) || o.sendErr.Error() == ErrDeclined.Error() {
+			t.Errorf("send: %v", o.sendErr)
+		}
+	}
+}

@@ -302,10 +302,11 @@ func (r *receiver) run(ctx context.Context, first opened) error {
 	said := false // that all is done: nothing that happens now makes it less true
 	why := func(err error) error {
 		// While the connection is being closed, what still comes is thrown away
-		// beside those who read it: to them it may look like anything.
-		var garbled *ProtocolError
-		late := r.link.closing.Load() && errors.As(err, &garbled)
-		if cause := reason(ctx); cause != nil && !said && (err == nil || lost(err) || late || errors.Is(err, context.Canceled)) {
+		// beside those who read it: to them it may look like anything. A peer that
+		// was told why may also send that back as its own reason.
+		cause := reason(ctx)
+		late := r.link.closing.Load() && !lost(cause)
+		if cause != nil && !said && (err == nil || lost(err) || late || errors.Is(err, context.Canceled)) {
 			return cause
 		}
 		return err

@@ -238,12 +238,17 @@ func TestFilesZeroMQFlags(t *testing.T) {
 	for _, args := range [][]string{
 		{"send", "--via", "zmq+tcp://*:0", "--udp", dir},
 		{"send", "--via", "zmq+tcp://*:0", "--to", "x", dir},
+		{"send", "--via", "zmq+tcp://*:0", "--loss", "5%", dir},
+		{"send", "--via", "zmq+tcp://*:0", "--keep-for", "7d", dir},
+		{"receive", "--via", "zmq+tcp://127.0.0.1:1", "--ipv6", "--yes"},
 		{"send", "--via", "zmq+tcp://*:0", "-"},
 		{"send", "--via", "zmq+tcp://*", dir},
 		{"send", "--via", "tcp://x:1", dir},
 		{"send", "--via", "zmq+tcp://*:0"},
 		{"send", "--via", "zmq+tcp://*:0", "--share", "--count", "2", dir},
 		{"send", "--share", dir},
+		{"send", "--to", "127.0.0.1:1", "--keep-for", "7d", dir},
+		{"send", "--to", "127.0.0.1:1", "--keep-bytes", "1GiB", dir},
 		{"receive", "--via", "zmq+tcp://*:1", "--yes"},
 		{"receive", "--via", "zmq+tcp://127.0.0.1:1", "--keep", "--yes"},
 		{"receive", "--via", "zmq+tcp://127.0.0.1:1"}, // nobody to ask

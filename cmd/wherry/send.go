@@ -51,6 +51,11 @@ func send(c *cli.Context, io stdio) error {
 	if c.Bool("share") {
 		return usagef("--share needs --via, where the receivers meet")
 	}
+	for _, name := range brokerFlags {
+		if c.IsSet(name) {
+			return usagef("--%s needs --via: who keeps the files?", name)
+		}
+	}
 	m, err := meetingFrom(c, io, p, pairing.Sender, "to")
 	if err != nil {
 		return err
@@ -134,6 +139,9 @@ func send(c *cli.Context, io stdio) error {
 	defer peer.close()
 	return one(c.Context, m.session("send", peer.conn), peer.conn, transfer.SendOptions{Redial: peer.redial, DialStream: peer.stream, Sessions: peer.sessions})
 }
+
+// brokerFlags are what a broker is told of how to keep what is left with it.
+var brokerFlags = []string{"keep-for", "keep-bytes"}
 
 // maxReceivers bounds --count: more are a mistake.
 const maxReceivers = 10_000

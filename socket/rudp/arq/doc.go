@@ -168,7 +168,7 @@
 // no doubt which copy an ACK is for: an alternating bit and Karn's rule are not
 // needed. Nothing slows these senders down but the window and Config.Rate.
 //
-// Both ends must run the same. The INIT and the ACCEPT say which; an end that
+// Both ends must run the same. The INIT and the RETRY say which; an end that
 // listens and was told nothing follows the one that dials. Where they differ the
 // client closes with code 7, and both report an [*ARQError].
 //
