@@ -23,3 +23,27 @@ func beneath(conn net.Conn) (c *socket.Conn, bare bool) {
 	}
 	return nil, false
 }
+
+// A corker is a connection that can be told that more will be written at once, as
+// those of package rudp can.
+type corker interface {
+	Cork()
+	Uncork()
+}
+
+// corkerBeneath is the corker that conn's bytes go over, or nil.
+func corkerBeneath(conn net.Conn) corker {
+	for conn != nil {
+		switch c := conn.(type) {
+		case corker:
+			return c
+		case *knocker:
+			conn = c.Conn
+		case interface{ NetConn() net.Conn }:
+			conn = c.NetConn()
+		default:
+			return nil
+		}
+	}
+	return nil
+}

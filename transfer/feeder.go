@@ -193,7 +193,9 @@ func (f *feeder) next(only bool) (task, bool) {
 }
 
 func (f *feeder) produce(ctx context.Context) error {
-	b := batch{frames: make([]byte, 0, bufferSize)}
+	buf, free := newBuffer(bufferSize)
+	defer free()
+	b := batch{frames: buf}
 	for {
 		t, ok := f.next(false)
 		if !ok {
@@ -325,6 +327,8 @@ func (f *feeder) changed(file *os.File, before os.FileInfo, e *Entry) {
 // stream sends a pipe: one producer reads it in order to its end.
 func (f *feeder) stream(ctx context.Context, j job, e *Entry, b *batch) error {
 	in := f.src.pipe(e)
+	// A read that nobody waits for any more may outlive the producer's own buffer.
+	b.frames = append(make([]byte, 0, bufferSize), b.frames...)
 	var cvs []treehash.CV
 	var size int64
 	var digest treehash.Digest

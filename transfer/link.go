@@ -27,6 +27,7 @@ type link struct {
 	timeout time.Duration
 	greetBy time.Time // until when the peer's hello must be here; zero once it is
 	portion int       // what is written under one deadline
+	corker  corker    // gathers what write's portions leave over, or nil
 	br      *bufio.Reader
 
 	wmu       sync.Mutex
@@ -60,6 +61,7 @@ func newLink(conn net.Conn, timeout time.Duration) *link {
 			l.portion = bufferSize
 		}
 	}
+	l.corker = corkerBeneath(conn)
 	l.br = bufio.NewReaderSize(silenceReader{l}, readBuffer)
 	return l
 }
@@ -83,6 +85,10 @@ func (s silenceReader) Read(p []byte) (int, error) {
 func (l *link) write(bufs ...[]byte) error {
 	l.wmu.Lock()
 	defer l.wmu.Unlock()
+	if l.corker != nil {
+		l.corker.Cork() // or each portion ends in a short train
+		defer l.corker.Uncork()
+	}
 	// A peer may be busy (its disk flushes) and still be alive, which its pings
 	// show and the reading side watches; so writing is given longer than silence.
 	// It is counted for each portion, or anew when as much as one has got through:
@@ -231,6 +237,22 @@ func (l *link) part(err error) {
 	}
 	if _, rerr := io.CopyN(io.Discard, l.conn, 64<<20); rerr == io.EOF && err == nil {
 		conclude(l.conn) // the peer has said its last word, and heard ours
+	}
+}
+
+// endTurn tells the connection below conn, if it wants to know, that all has been
+// written until the peer answers.
+func endTurn(conn net.Conn) {
+	for {
+		switch c := conn.(type) {
+		case interface{ EndTurn() }:
+			c.EndTurn()
+			return
+		case interface{ NetConn() net.Conn }:
+			conn = c.NetConn()
+		default:
+			return
+		}
 	}
 }
 

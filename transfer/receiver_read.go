@@ -53,7 +53,15 @@ const maxItems = 1024
 // stay with in.
 func (r *receiver) take(ctx context.Context, in *intake) error {
 	// Room for a group behind anything that is not enough for a turn.
-	p := pieces{buf: make([]byte, 0, packSize+treehash.GroupSize)}
+	const room = packSize + treehash.GroupSize
+	p := pieces{}
+	if r.o.Output != nil {
+		p.buf = make([]byte, 0, room) // a write of it that blocks may outlive this
+	} else {
+		buf, free := newBuffer(room)
+		defer free()
+		p.buf = buf
+	}
 	for ended := false; !ended; {
 		p.buf, p.items, p.full = p.buf[:0], p.items[:0], false
 		mark := <-in.turn

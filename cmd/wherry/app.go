@@ -89,6 +89,9 @@ func newApp(io stdio) *cli.App {
 			if c.OnUsageError == nil {
 				c.OnUsageError = app.OnUsageError
 			}
+			for _, f := range c.Flags {
+				tellDefault(f)
+			}
 			finish(c.Subcommands)
 		}
 	}

@@ -149,7 +149,7 @@ var failureRules = []rule{
 	{is(transfer.ErrExists), exitRefused, "refused", "--overwrite at the receiver says what to do with files that are there"},
 	{as[*transfer.EntryError], exitRefused, "refused", "the receiver takes only names and links that stay inside its --dir"},
 	{as[*transfer.RefusedError], exitRefused, "refused", ""},
-	{is(socket.ErrUnknownHost), exitNetwork, "unknown-host", "check the name in --to or --from, or give an address"},
+	{is(socket.ErrUnknownHost), exitNetwork, "unknown-host", "check the spelling of that host, or give its address"},
 	{is(socket.ErrRefused), exitNetwork, "connection-refused", "is the other end listening on that port? Start it first, with --listen; --udp goes with both ends or with neither"},
 	{is(socket.ErrTimeout), exitNetwork, "timeout", "a firewall may drop the packets; --timeout changes how long to wait"},
 	{is(socket.ErrUnreachable), exitNetwork, "unreachable", "there is no route to that address from here"},

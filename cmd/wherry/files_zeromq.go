@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -24,12 +25,12 @@ import (
 
 func overZeroMQ(c *cli.Context) bool { return strings.HasPrefix(c.String("via"), zmtp.Scheme) }
 
-// directOnly are flags of ends that meet without --via.
-var directOnly = []string{"to", "from", "listen", "plain", "udp", "arq", "streams", "rate", "congestion", "compress", "name", "keep", "trace", "pcap", "keep-for", "keep-bytes"}
+// notZeroMQ are flags that have no meaning without two ends that meet, or a broker.
+func notZeroMQ() []string { return append(slices.Clone(notVia), brokerFlags...) }
 
 // zeroMQEnd reads what both ends have: where, and the code.
 func zeroMQEnd(c *cli.Context, io stdio, connects bool) (addr string, words string, made bool, key depot.Key, err error) {
-	for _, name := range directOnly {
+	for _, name := range notZeroMQ() {
 		if c.IsSet(name) {
 			return "", "", false, key, usagef("--%s is not for --via %s", name, zmtp.Scheme)
 		}
@@ -199,6 +200,9 @@ func (v *zeroMQSender) send(ctx context.Context, s *zeromq.Sender, src *transfer
 		until = "each has its receiver"
 	case v.want > 0:
 		until = count(v.want, "receiver") + " have it"
+		if v.want == 1 {
+			until = "1 receiver has it"
+		}
 	}
 	v.p.Say("%s, %s, to be had until %s", count(t.Files, "file"), units.FormatBytes(t.Bytes), until)
 	sum, err := plan.Leave(ctx, key, s, depot.LeaveOptions{Trace: trace})

@@ -25,8 +25,8 @@ func bulkMode() lookupMode {
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "with --file: write to `FILE`, not to standard output"},
 			&cli.BoolFlag{Name: "resume", Usage: "with --file: go on with what --output has"},
 			&cli.BoolFlag{Name: "ordered", Usage: "with --file: print in the order of the list, not as answers come"},
-			&cli.Float64Flag{Name: "qps", Usage: "with --file: send each server at most `N` queries a second"},
-			&cli.IntFlag{Name: "concurrency", Usage: "with --file: have at most `N` names under way (default: as many as the servers keep up with)"},
+			&cli.Float64Flag{Name: "qps", Usage: "with --file or --worker: send each server at most `N` queries a second (default: no limit)"},
+			&cli.IntFlag{Name: "concurrency", Usage: "with --file or --worker: have at most `N` names under way (default: as many as the servers keep up with)"},
 		},
 		run: func(c *cli.Context, l *lookup) error {
 			if c.IsSet("via") {

@@ -64,6 +64,43 @@ func manCommand(std stdio) *cli.Command {
 	}
 }
 
+// tellDefault has --help say once what a flag is without being given: as its text says
+// it in the end, "(default: …)", and not by its type's zero besides; and of a switch
+// not at all.
+func tellDefault(f cli.Flag) {
+	cut := func(usage, text *string) {
+		before, said, ok := strings.Cut(*usage, " (default: ")
+		if said, closed := strings.CutSuffix(said, ")"); ok && closed && *text == "" {
+			*usage, *text = before, said
+		}
+	}
+	switch f := f.(type) {
+	case *cli.BoolFlag:
+		f.DisableDefaultText = !f.Value
+	case *cli.IntFlag:
+		cut(&f.Usage, &f.DefaultText)
+	case *cli.Uint64Flag:
+		cut(&f.Usage, &f.DefaultText)
+	case *cli.Float64Flag:
+		cut(&f.Usage, &f.DefaultText)
+	case *cli.DurationFlag:
+		cut(&f.Usage, &f.DefaultText)
+	}
+}
+
+// defaultOf is what a flag is without being given, or nothing where that is nothing.
+func defaultOf(f cli.DocGenerationFlag) string {
+	if _, ok := f.(*cli.BoolFlag); ok {
+		return ""
+	}
+	switch s := f.GetDefaultText(); s {
+	case "0", "0s":
+		return ""
+	default:
+		return strings.Trim(s, `"`)
+	}
+}
+
 // usageOf is a flag's value's name and its text, as --help shows them.
 func usageOf(f cli.Flag) (value, text string) {
 	d, ok := f.(cli.DocGenerationFlag)
@@ -78,6 +115,9 @@ func usageOf(f cli.Flag) (value, text string) {
 	}
 	if value == "" && d.TakesValue() {
 		value = "VALUE"
+	}
+	if s := defaultOf(d); s != "" && !strings.Contains(text, "(default: ") {
+		text += " (default: " + s + ")"
 	}
 	return value, text
 }
@@ -199,7 +239,10 @@ func manPage(app *cli.App) string {
 	line(".SH ENVIRONMENT")
 	for _, v := range []struct{ name, text string }{
 		{codeVariable, "the code, for ends that nobody can type it at"},
+		{passwordVariable, "the password for the broker in --via, where the command line would show it to everybody"},
 		{"NO_COLOR", "if it is not empty, nothing is coloured (https://no-color.org)"},
+		{"SSL_CERT_FILE", "certificate authorities to trust instead of the system's, for amqps://"},
+		{"TMPDIR", "where send --via zmq+tcp:// keeps what it sends until everybody has it"},
 		{"SSLKEYLOGFILE", "a file that gets the keys of encrypted transfers, for Wireshark"},
 	} {
 		line(".TP\n.B " + text(v.name) + "\n" + text(v.text))

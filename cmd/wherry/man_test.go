@@ -143,3 +143,28 @@ func TestManRenders(t *testing.T) {
 		}
 	})
 }
+
+// TestDefaults: --help says once, if at all, what a flag is without being given, and
+// the manual page says the same; it knows every variable that is read.
+func TestDefaults(t *testing.T) {
+	var out bytes.Buffer
+	app := newApp(stdio{In: strings.NewReader(""), Out: &out, Err: &out})
+	each(app, func(words []string, _ *cli.Command) {
+		out.Reset()
+		if code := run(t.Context(), append(append([]string{"wherry"}, words...), "--help"), stdio{In: strings.NewReader(""), Out: &out, Err: &out}); code != exitDone {
+			t.Errorf("%v: exit %d", words, code)
+		}
+		for line := range strings.Lines(out.String()) {
+			if strings.Count(line, "(default: ") > 1 || strings.Contains(line, "(default: 0s)") || strings.Contains(line, "(default: false)") {
+				t.Errorf("%v: %q", words, line)
+			}
+		}
+	})
+	page := strings.ReplaceAll(manPage(app), `\-`, "-")
+	for _, want := range []string{"as 12h or 7d (default: 7d)", "give up when nothing moves for DUR (default: 12s)", "send each server at most N queries a second (default: no limit)",
+		".B " + codeVariable, ".B " + passwordVariable, ".B SSL_CERT_FILE", ".B TMPDIR"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the manual page lacks %q", want)
+		}
+	}
+}

@@ -255,3 +255,32 @@ func FuzzZeroMQ(f *testing.F) {
 		}
 	})
 }
+
+// FuzzZeroMQWorker says to a worker what it likes: it holds no more than it has asked
+// for, and so never asks for less than nothing when it connects again.
+func FuzzZeroMQWorker(f *testing.F) {
+	f.Add([]byte("N\x00\x00\x00\x00\x00\x00\x00\x01batch"), byte(5), byte(2))
+	f.Add([]byte("N\x00\x00\x00\x00\x00\x00\x00\x01"), byte(2), byte(0))
+	f.Add([]byte("E"), byte(1), byte(0))
+	f.Add([]byte("N"), byte(1), byte(0))
+	f.Fuzz(func(t *testing.T, p []byte, times, taken byte) {
+		w := &ZeroMQWorker{o: ZeroMQOptions{Prefetch: 3}, in: make(chan zDelivery, 3)}
+		w.ctx, w.fail = context.WithCancelCause(t.Context())
+		defer w.fail(nil)
+		for range times {
+			err := w.take(nil, bytes.Clone(p))
+			if w.held > 3 || err == nil && (len(p) < 9 || p[0] != 'N') {
+				t.Fatalf("%d held after %q, %v", w.held, p, err)
+			}
+			if taken > 0 && len(w.in) > 0 { // still held, but not waiting any more
+				taken--
+				if d := <-w.in; string(d.body) != string(p[9:]) {
+					t.Fatalf("%q of %q", d.body, p)
+				}
+			}
+		}
+		if ended := errors.Is(context.Cause(w.ctx), ErrFinished); ended != (times > 0 && string(p) == "E") {
+			t.Fatalf("%q: ended %v", p, ended)
+		}
+	})
+}

@@ -183,24 +183,32 @@ func (w *ZeroMQWorker) receive(l *zLink) error {
 			return err
 		}
 		p, err := l.session.Open(m.Frames[0])
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
-		case len(p) == 1 && p[0] == zEnd:
-			w.fail(ErrFinished)
-			return ErrFinished
-		case len(p) < 9 || p[0] != zNames:
-			return errMessage
 		}
-		w.mu.Lock()
-		w.held++
-		w.mu.Unlock()
-		select {
-		case w.in <- zDelivery{l, binary.BigEndian.Uint64(p[1:]), p[9:]}:
-		default:
-			return fmt.Errorf("%w: more batches than were asked for", errMessage)
+		if err := w.take(l, p); err != nil {
+			return err
 		}
 	}
+}
+
+// take takes what the coordinator says: a batch that was asked for, or the end.
+func (w *ZeroMQWorker) take(l *zLink, p []byte) error {
+	switch {
+	case len(p) == 1 && p[0] == zEnd:
+		w.fail(ErrFinished)
+		return ErrFinished
+	case len(p) < 9 || p[0] != zNames:
+		return errMessage
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.held >= w.o.Prefetch {
+		return fmt.Errorf("%w: more batches than were asked for", errMessage)
+	}
+	w.held++
+	w.in <- zDelivery{l, binary.BigEndian.Uint64(p[1:]), p[9:]} // there is room for all that may be held
+	return nil
 }
 
 // Send gives a result to the coordinator. What is on the way when the connection

@@ -29,7 +29,8 @@ var gatherers = sync.Pool{New: func() any {
 	g := new(gatherer)
 	g.try = func(fd uintptr) bool {
 		for {
-			_, _, g.errno = unix.Syscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&g.hdr)), unix.MSG_DONTWAIT)
+			// Raw as in [batch.init]: it never waits.
+			_, _, g.errno = unix.RawSyscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&g.hdr)), unix.MSG_DONTWAIT)
 			switch g.errno {
 			case unix.EINTR:
 				continue

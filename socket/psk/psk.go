@@ -139,6 +139,7 @@ func (k Key) derive(comer, host []byte) (kc, kh, proof []byte) {
 type Session struct {
 	out, in         cipher.AEAD
 	sealed, opened  uint64
+	broken          error // why nothing opens any more
 	outBuf, inNonce [chacha20poly1305.NonceSize]byte
 }
 
@@ -162,16 +163,21 @@ func (s *Session) Seal(dst, message []byte) []byte {
 }
 
 // Open returns the next message, in the memory of sealed. An error matches
-// [ErrSeal], or of the first message [ErrSecret], and nothing opens after it.
+// [ErrSeal], or of the first message [ErrSecret], and nothing opens after it: who can
+// put one message between others gets no second try.
 func (s *Session) Open(sealed []byte) ([]byte, error) {
+	if s.broken != nil {
+		return nil, s.broken
+	}
 	binary.BigEndian.PutUint64(s.inNonce[4:], s.opened)
 	plain, err := s.in.Open(sealed[:0], s.inNonce[:], sealed, nil)
 	switch {
 	case err != nil && s.opened == 0:
-		return nil, ErrSecret
+		s.broken = ErrSecret
 	case err != nil:
-		return nil, fmt.Errorf("%w: message %d", ErrSeal, s.opened)
+		s.broken = fmt.Errorf("%w: message %d", ErrSeal, s.opened)
+	default:
+		s.opened++
 	}
-	s.opened++
-	return plain, nil
+	return plain, s.broken
 }

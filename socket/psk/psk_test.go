@@ -42,24 +42,32 @@ func TestSession(t *testing.T) {
 	}
 }
 
-// Nothing opens but what is next, and of this session, direction and key.
+// Nothing opens but what is next, and of this session, direction and key, and after
+// anything else nothing at all.
 func TestRefused(t *testing.T) {
-	comer, host := session(t)
-	first := comer.Seal(nil, []byte("first"))
-	if _, err := host.Open(bytes.Clone(first)); err != nil {
-		t.Fatal(err)
-	}
-	second, third := comer.Seal(nil, []byte("second")), comer.Seal(nil, []byte("third"))
-	for name, b := range map[string][]byte{
-		"again": first, "out of order": third, "cut": second[:len(second)-1], "empty": nil,
-		"changed": append(bytes.Clone(second[:len(second)-1]), second[len(second)-1]^1), "our own": host.Seal(nil, []byte("x")),
+	var first []byte
+	for name, bad := range map[string]func(first, second, third, own []byte) []byte{
+		"again":        func(first, _, _, _ []byte) []byte { return first },
+		"out of order": func(_, _, third, _ []byte) []byte { return third },
+		"cut":          func(_, second, _, _ []byte) []byte { return second[:len(second)-1] },
+		"empty":        func(_, _, _, _ []byte) []byte { return nil },
+		"changed": func(_, second, _, _ []byte) []byte {
+			return append(second[:len(second)-1:len(second)-1], ^second[len(second)-1])
+		},
+		"our own": func(_, _, _, own []byte) []byte { return own },
 	} {
-		if _, err := host.Open(bytes.Clone(b)); !errors.Is(err, ErrSeal) {
+		comer, host := session(t)
+		first = comer.Seal(nil, []byte("first"))
+		if _, err := host.Open(bytes.Clone(first)); err != nil {
+			t.Fatal(err)
+		}
+		second, third := comer.Seal(nil, []byte("second")), comer.Seal(nil, []byte("third"))
+		if _, err := host.Open(bytes.Clone(bad(first, second, third, host.Seal(nil, []byte("x"))))); !errors.Is(err, ErrSeal) {
 			t.Errorf("%s: %v", name, err)
 		}
-	}
-	if p, err := host.Open(second); err != nil || string(p) != "second" {
-		t.Errorf("%q, %v", p, err)
+		if p, err := host.Open(second); !errors.Is(err, ErrSeal) {
+			t.Errorf("%s: after it %q, %v", name, p, err)
+		}
 	}
 	_, other := session(t)
 	if _, err := other.Open(bytes.Clone(first)); !errors.Is(err, ErrSecret) {
@@ -101,6 +109,58 @@ func FuzzHandshake(f *testing.F) {
 		}
 		if _, err := NewComer(Key{}).Welcomed(p); err == nil {
 			t.Fatal("a guess welcomes")
+		}
+	})
+}
+
+// FuzzSession has messages arrive as they are sealed, until one comes that was lost,
+// repeated, changed or made up: nothing opens from there on.
+func FuzzSession(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 0}, []byte("made up"))
+	f.Add([]byte{0, 1, 0}, []byte{})
+	f.Add([]byte{0, 0, 2, 0}, make([]byte, Overhead))
+	f.Add([]byte{3, 0}, []byte("x"))
+	f.Add([]byte{0, 4, 0}, []byte("x"))
+	f.Fuzz(func(t *testing.T, fate, strange []byte) {
+		c := NewComer(Key{})
+		host, welcome, err := Welcome(Key{}, c.Hello())
+		if err != nil {
+			t.Fatal(err)
+		}
+		comer, err := c.Welcomed(welcome)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var last []byte
+		whole := true
+		for i, x := range fate[:min(len(fate), 64)] {
+			want := strings.Repeat(string(rune('a'+i%26)), i*int(x))
+			b := comer.Seal(nil, []byte(want))
+			sealed := bytes.Clone(b)
+			switch x % 5 {
+			case 1: // changed
+				b[int(x)*i%len(b)] ^= 1 << (x & 7)
+				whole = false
+			case 2: // lost
+				whole = false
+				continue
+			case 3: // made up
+				b = bytes.Clone(strange)
+				whole = false
+			case 4: // the one before again
+				if last != nil {
+					b = bytes.Clone(last)
+					whole = false
+				}
+			}
+			last = sealed
+			got, err := host.Open(b)
+			switch {
+			case whole && (err != nil || string(got) != want):
+				t.Fatalf("message %d: %q, %v", i, got, err)
+			case !whole && !errors.Is(err, ErrSeal) && !errors.Is(err, ErrSecret):
+				t.Fatalf("message %d opens, behind one that did not: %q, %v", i, got, err)
+			}
 		}
 	})
 }

@@ -125,8 +125,9 @@
 // Losses are found as in RFC 9002: by three later packets, by time, by probe
 // timeouts. Where packets overtake each other the packet threshold is dropped
 // and the time adapts to how late they come, as in RFC 8985. At the end of the
-// stream, when nothing new is left to send, idle capacity carries copies of
-// what is in flight, as many as the measured loss makes worthwhile.
+// stream, and where the application waits for the peer's answer (Conn.EndTurn),
+// nothing new is left to send, and idle capacity carries copies of what is in
+// flight, as many as the measured loss makes worthwhile.
 //
 // # Congestion control
 //
@@ -168,7 +169,7 @@
 // no doubt which copy an ACK is for: an alternating bit and Karn's rule are not
 // needed. Nothing slows these senders down but the window and Config.Rate.
 //
-// Both ends must run the same. The INIT and the ACCEPT say which; an end that
+// Both ends must run the same. The INIT and the RETRY say which; an end that
 // listens and was told nothing follows the one that dials. Where they differ the
 // client closes with code 7, and both report an [*ARQError].
 //

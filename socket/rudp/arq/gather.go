@@ -46,7 +46,7 @@ func (g *gathering) packet(s *sendBuffer, b []byte, data span, off uint64) {
 		return
 	}
 	head, pad := b[:data.lo], b[data.hi:]
-	sum := crc32c.Update(dataSum, head[8:])
+	sum := crc32c.Update(prefixSum(head), head[8:])
 	g.parts = append(g.parts, head)
 	for end := off + data.hi - data.lo; off < end; {
 		piece := s.slice(off, end)

@@ -74,6 +74,58 @@ func TestGather(t *testing.T) {
 	}
 }
 
+// TestGatherOpening: so they do before the server has said anything, when each
+// packet is an OPEN, and the server takes them.
+func TestGatherOpening(t *testing.T) {
+	acc := NewAcceptor([32]byte{9}, Config{})
+	var ends [2]*Conn
+	flat, head, reply := make([]byte, 64<<10), make([]byte, 64<<10), make([]byte, 128)
+	for i := range ends {
+		ends[i] = Dial(0, Config{Seed: [32]byte{1}}, addrS)
+		x := ends[i].PollTransmit(0, flat)
+		v := acc.Examine(0, addrC, flat[:x.N], reply)
+		ends[i].HandleDatagram(50*time.Millisecond, reply[:v.Reply], addrS, NotECT)
+		if _, err := ends[i].Write(make([]byte, 3000)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var server *Conn
+	var parts [][]byte
+	split := false
+	for now := 50 * time.Millisecond; now < 70*time.Millisecond; now += time.Millisecond {
+		for {
+			x := ends[0].PollTransmit(now, flat)
+			var y Transmit
+			y, parts = ends[1].PollGather(now, head, parts)
+			got := bytes.Join(parts, nil)
+			if x != y || !bytes.Equal(flat[:x.N], got) {
+				t.Fatalf("%+v and %+v of %d bytes differ", x, y, len(got))
+			}
+			if x.N == 0 {
+				break
+			}
+			split = split || len(parts) > 1
+			for off := 0; off < x.N; off += x.SegmentSize {
+				d := got[off:min(off+x.SegmentSize, x.N)]
+				if server == nil {
+					v := acc.Examine(now, addrC, d, reply)
+					if v.ID == 0 {
+						t.Fatalf("dropped: %v", v.Drop)
+					}
+					server = acc.Accept(now, Config{}, v)
+				}
+				server.HandleDatagram(now, d, addrC, x.ECN)
+			}
+		}
+	}
+	if !split {
+		t.Error("nothing was sent in parts")
+	}
+	if n := server.Stats().Dropped[DropChecksum]; n > 0 || server.Stats().StreamReceived != 3000 {
+		t.Errorf("%d bytes arrived, %d packets were dropped for their checksum", server.Stats().StreamReceived, n)
+	}
+}
+
 // TestGatherKeeps: parts stay what they are while the peer acknowledges them and
 // more is written.
 func TestGatherKeeps(t *testing.T) {

@@ -95,12 +95,14 @@ var (
 )
 
 // checksum is CRC-32C over the datagram without the checksum field itself.
-func checksum(b []byte) uint32 {
-	sum := dataSum
+func checksum(b []byte) uint32 { return crc32c.Update(prefixSum(b), b[8:]) }
+
+// prefixSum is the checksum of what stands before the checksum field.
+func prefixSum(b []byte) uint32 {
 	if [4]byte(b) != dataPrefix {
-		sum = crc32c.Update(0, b[:4])
+		return crc32c.Update(0, b[:4])
 	}
-	return crc32c.Update(sum, b[8:])
+	return dataSum
 }
 
 // header is the fixed start of every datagram. In INIT, RETRY, VERSION and
