@@ -25,6 +25,11 @@ func codeFlags() []cli.Flag {
 	}
 }
 
+// codeAsArgument is the error for a code on the command line.
+func codeAsArgument(what string) error {
+	return usagef("%s is no argument: it would show in the list of processes", what).hint("type the code when asked, or give --code-file FILE or " + codeVariable)
+}
+
 const codeVariable = "WHERRY_CODE"
 
 // maxCodeFile is more than any code; what is longer is not one.
@@ -34,7 +39,7 @@ const maxCodeFile = 4 << 10
 // there is none.
 func givenCode(c *cli.Context, std stdio) (pairing.Code, error) {
 	if c.IsSet("code") {
-		return pairing.Code{}, usagef("--code is no flag: an argument would show in the list of processes").hint("type the code when asked, or give --code-file FILE or " + codeVariable)
+		return pairing.Code{}, codeAsArgument("--code")
 	}
 	name := c.String("code-file")
 	if name == "" {

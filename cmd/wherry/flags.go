@@ -17,7 +17,7 @@ func meetingFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "plain", Usage: "neither pairing nor encryption: for labs and trusted wires; both ends must say it"},
 		&cli.DurationFlag{Name: "timeout", Usage: "give up when nothing moves for `DUR`", Value: transfer.DefaultTimeout, DefaultText: transfer.DefaultTimeout.String()},
 		rateFlag(),
-		&cli.IntFlag{Name: "streams", Usage: "use up to `N` TCP connections at once, the smaller number of both ends' (default: 1, or 4 where a round trip takes 20 ms and more)"},
+		&cli.IntFlag{Name: "streams", Usage: "use up to `N` TCP connections at once, the smaller number of both ends'", DefaultText: "1, or 4 where a round trip takes 20 ms and more"},
 		traceFlag(), pcapFlag(),
 		&cli.StringFlag{Name: "congestion", Usage: "congestion control by `NAME`: over TCP one of the kernel's, as cubic or bbr; over UDP model, cubic, or fixed at --rate"},
 		&cli.BoolFlag{Name: "ipv4", Aliases: []string{"4"}, Usage: "use IPv4 only"},

@@ -45,6 +45,9 @@ func receive(c *cli.Context, io stdio) error {
 	boundMemory()
 	p := printerFor(c, io)
 	if c.NArg() > 0 {
+		if code, err := pairing.ParseCode(c.Args().First()); err == nil && code.Number() != 0 {
+			return codeAsArgument("a code") // which is not repeated: what is printed may be kept
+		}
 		return usagef("receive takes no arguments, not %s", quoteArg(c.Args().First())).hint("--dir says where files go")
 	}
 	if c.IsSet("via") {

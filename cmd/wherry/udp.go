@@ -27,7 +27,7 @@ func udpFlags() []cli.Flag {
 		&cli.IntFlag{Name: "window", Usage: "UDP: `N` packets under way with go-back-n and selective-repeat", DefaultText: strconv.Itoa(arq.DefaultWindow)},
 		&cli.DurationFlag{Name: "rto", Usage: "UDP: send again after `DUR` with stop-and-wait, go-back-n and selective-repeat", DefaultText: "measured, by RFC 6298"},
 		&cli.BoolFlag{Name: "allow-missing", Usage: "UDP: with --arq none, files with bytes missing are delivered, zeros in their place, and no failure"},
-		&cli.IntFlag{Name: "payload", Usage: "UDP: datagrams of at most `BYTES` (default: found by probing the path; 1200 with an --arq other than model)"},
+		&cli.IntFlag{Name: "payload", Usage: "UDP: datagrams of at most `BYTES`", DefaultText: "found by probing the path; 1200 with an --arq other than model"},
 		&cli.StringFlag{Name: "loss", Usage: "UDP: lose this share of what this end sends, as `P` 1%"},
 		&cli.StringFlag{Name: "delay", Usage: "UDP: deliver `D` later, as 25ms"},
 		&cli.StringFlag{Name: "jitter", Usage: "UDP: vary the delay by `D`"},

@@ -645,7 +645,7 @@ func TestThousandsOfIdleConnections(t *testing.T) {
 	}
 	time.Sleep(2 * grace) // real sockets, so real time
 	if _, err := Client(context.Background(), dial(t, l), code, Config{}); err != nil {
-		t.Errorf("an honest dialer among %d idle ones: %v", opened, err)
+		t.Fatalf("an honest dialer among %d idle ones: %v", opened, err) // else Accept would wait for nobody
 	}
 	if _, err := l.Accept(); err != nil {
 		t.Error(err)
@@ -685,7 +685,7 @@ func TestListenerEnds(t *testing.T) {
 			t.Errorf("told %v", err)
 		}
 		if _, err := Client(context.Background(), dial(t, l), code, Config{}); err != nil {
-			t.Error(err)
+			t.Fatal(err)
 		}
 		if _, err := l.Accept(); err != nil {
 			t.Error(err)
