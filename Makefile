@@ -1,4 +1,4 @@
-.PHONY: build test race lint lint-selftest fuzz bench bench-udp bench-fleet memory fairness wan microbench cross scenarios ci
+.PHONY: build test race lint lint-selftest fuzz bench bench-udp bench-fleet bench-via memory fairness wan microbench cross scenarios ci
 
 build:
 	go build -o bin/ ./cmd/wherry
@@ -34,6 +34,11 @@ bench-udp:
 # is killed; QPS=0 does not limit them.
 bench-fleet:
 	bench/fleet
+
+# make bench-via: 1 GiB left with RabbitMQ and fetched, by one receiver and by two that
+# share it; SIZE in MiB.
+bench-via:
+	bench/via
 
 # make memory: the peak memory of both ends for a big file, many files and a sparse
 # one, plain and encrypted, over TCP and UDP; WHAT=big for one of them.

@@ -240,6 +240,22 @@ func (l *link) part(err error) {
 	}
 }
 
+// endTurn tells the connection below conn, if it wants to know, that all has been
+// written until the peer answers.
+func endTurn(conn net.Conn) {
+	for {
+		switch c := conn.(type) {
+		case interface{ EndTurn() }:
+			c.EndTurn()
+			return
+		case interface{ NetConn() net.Conn }:
+			conn = c.NetConn()
+		default:
+			return
+		}
+	}
+}
+
 // conclude closes the connection below conn, if that has a way to do so without
 // waiting for the peer, which must not need anything more.
 func conclude(conn net.Conn) {

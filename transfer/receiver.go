@@ -60,6 +60,9 @@ type ReceiveOptions struct {
 	// through Join, or by a call of Receive with the same Sessions, which then
 	// returns ErrContinued.
 	Sessions *Sessions
+	// Processors is how many processors the transfer may keep busy; see
+	// [SendOptions].Processors.
+	Processors int
 	// Datagrams, if not nil, are what the sender's content comes in, and the
 	// connection ends the transfer when it is lost: Redial and Sessions are not
 	// used.
@@ -227,7 +230,7 @@ func (r *receiver) run(ctx context.Context, first opened) error {
 	unblock := context.AfterFunc(ctx, func() { r.link.goodbye(reason(ctx)) })
 	defer unblock()
 
-	workers := min(4, runtime.GOMAXPROCS(0))
+	workers := workers(r.o.Processors)
 	if r.o.Output != nil {
 		workers = 1
 	}

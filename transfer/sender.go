@@ -36,6 +36,9 @@ type SendOptions struct {
 	// Compress compresses content with zstd where a sample shows that it pays,
 	// as long as that is faster than the link, if the receiver can take it.
 	Compress bool
+	// Processors is how many processors the transfer may keep busy with reading and
+	// hashing, of which it takes four at most; runtime.GOMAXPROCS if zero.
+	Processors int
 	// Datagrams, if not nil, are what content is sent in, once; the receiver
 	// must have them too. A lost connection then ends the transfer: Redial and
 	// Sessions are not used, nor is Compress.
@@ -114,7 +117,7 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 	memory := &sendMemory{ends: map[int]sentFile{}, keep: a.possible(), early: early}
 	var earlier Result
 	for {
-		s := &sender{src: src, compress: o.Compress, packAll: o.packAll, limiter: o.Limiter, limits: now.theirs.Features&featureLimit != 0, link: now.link, trace: o.Trace, memory: memory, attempts: a, wanted: map[int]bool{}, settled: map[int]bool{}, sent: map[int]fileEnd{}}
+		s := &sender{src: src, compress: o.Compress, processors: o.Processors, packAll: o.packAll, limiter: o.Limiter, limits: now.theirs.Features&featureLimit != 0, link: now.link, trace: o.Trace, memory: memory, attempts: a, wanted: map[int]bool{}, settled: map[int]bool{}, sent: map[int]fileEnd{}}
 		if o.Datagrams != nil {
 			s.datagrams, s.allowMissing = &datagramSender{d: o.Datagrams}, o.AllowMissing
 		}
@@ -153,14 +156,15 @@ func Send(ctx context.Context, conn net.Conn, src *Source, o SendOptions) (Resul
 // Walking, reading, sending and taking receipts overlap; the peer decides
 // whether it waits for the whole manifest before its first decision.
 type sender struct {
-	src      *Source
-	link     *link
-	trace    *Trace
-	feeder   *feeder
-	compress bool
-	packAll  bool
-	limiter  func(Waited) string
-	limits   bool // the peer takes part in telling what limited the transfer
+	src        *Source
+	link       *link
+	trace      *Trace
+	feeder     *feeder
+	compress   bool
+	packAll    bool
+	processors int
+	limiter    func(Waited) string
+	limits     bool // the peer takes part in telling what limited the transfer
 
 	datagrams    *datagramSender // nil: content goes on the stream
 	allowMissing bool
@@ -220,7 +224,7 @@ func (s *sender) run(ctx context.Context, first opened) error {
 	defer unblock()
 	s.start = time.Now()
 	s.result.Peer = s.link.conn.RemoteAddr().String()
-	producers := min(4, max(2, runtime.GOMAXPROCS(0))) // one that writes, and others that read meanwhile
+	producers := max(2, workers(s.processors)) // one that writes, and others that read meanwhile
 	if theirs.Features&featureSequential != 0 || s.datagrams != nil {
 		producers = 1 // the same datagrams in every run
 	}
@@ -284,6 +288,15 @@ func (s *sender) run(ctx context.Context, first opened) error {
 	wg.Wait()
 	s.fleet.wg.Wait()
 	return s.reason(ctx, err)
+}
+
+// workers is how many goroutines read or write, and hash, given how many
+// processors they may keep busy.
+func workers(processors int) int {
+	if processors <= 0 {
+		processors = runtime.GOMAXPROCS(0)
+	}
+	return min(4, processors)
 }
 
 // reason is why ctx ended, in this package's words.

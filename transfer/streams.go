@@ -304,7 +304,9 @@ func (s *sender) finishStreams(limit string) error {
 		p = append(p, byte(len(links)))
 		p = append(p, limit...)
 	}
-	return s.link.frame(frameFinish, p)
+	err := s.link.frame(frameFinish, p)
+	endTurn(s.link.conn)
+	return err
 }
 
 // open opens further streams, if this end does, as soon as there is enough to come.

@@ -14,8 +14,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
 // zeroMQTree is a directory with a file large enough to be caught half-way.
@@ -143,23 +141,6 @@ func lastEvent(t *testing.T, out *bytes.Buffer) map[string]any {
 		t.Fatalf("%q: %v", lines[len(lines)-1], err)
 	}
 	return e
-}
-
-func checkEvents(t *testing.T, w *wherryProc) {
-	t.Helper()
-	schema, err := jsonschema.NewCompiler().Compile("events.schema.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(w.out.String()) {
-		v, err := jsonschema.UnmarshalJSON(strings.NewReader(line))
-		if err == nil {
-			err = schema.Validate(v)
-		}
-		if err != nil {
-			t.Errorf("%s: %v", line, err)
-		}
-	}
 }
 
 // A sender that was told how many receivers there are ends with the last.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"net"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -162,7 +161,7 @@ func (m *measure) limiter(sending bool, w transfer.Waited) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	elapsed := time.Since(m.start) - w.Peer
-	load := socket.Load{Elapsed: elapsed, SourceWait: w.Disk, WriteWait: w.Network, CPU: cpuTime() - m.cpu, Processors: runtime.GOMAXPROCS(0)}
+	load := socket.Load{Elapsed: elapsed, SourceWait: w.Disk, WriteWait: w.Network, CPU: cpuTime() - m.cpu, Processors: processors()}
 	if sending && m.udp != nil {
 		return udpLimiter(m.stats)
 	}

@@ -90,6 +90,9 @@ func meetingFrom(c *cli.Context, std stdio, p *printer, role pairing.Role, dialF
 	if m.udp, err = udpConfig(c, m.options); err != nil {
 		return nil, err
 	}
+	if m.udp == nil {
+		sparePlaces()
+	}
 	if err = checkRecording(c); err != nil {
 		return nil, err
 	}

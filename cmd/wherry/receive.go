@@ -126,7 +126,7 @@ func receiveOne(ctx context.Context, s *session, conn net.Conn, o transfer.Recei
 }
 
 func receiveOptions(c *cli.Context, io stdio, m *meeting) (o transfer.ReceiveOptions, err error) {
-	o = transfer.ReceiveOptions{NoSync: c.Bool("no-sync"), Timeout: m.timeout, Streams: m.streams, AllowMissing: c.Bool("allow-missing")}
+	o = transfer.ReceiveOptions{NoSync: c.Bool("no-sync"), Timeout: m.timeout, Streams: m.streams, Processors: processors(), AllowMissing: c.Bool("allow-missing")}
 	switch s := c.String("output"); s {
 	case "", "-":
 	default:

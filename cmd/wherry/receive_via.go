@@ -53,8 +53,8 @@ func receiveVia(c *cli.Context, io stdio, p *printer) error {
 		return v.fail(c.Context, err)
 	}
 	s.say("left on %s", offer.Created().Format("Mon 2 Jan 2006 at 15:04"))
-	result, err := offer.Receive(c.Context, o)
-	if result.Files > 0 && (err == nil || errors.As(err, new(*transfer.RefusedError)) || errors.As(err, new(*transfer.IncompleteError))) {
+	result, err := v.land(c.Context, r, offer, name, o)
+	if (result.Files > 0 || offer.Shared()) && (err == nil || errors.As(err, new(*transfer.RefusedError)) || errors.As(err, new(*transfer.IncompleteError))) {
 		rec := offer.Receipt(result)
 		rec.Receiver, rec.Label = v.key.NewReceiver(name), label
 		if rerr := v.post(c.Context, r, rec); rerr != nil && err == nil {
@@ -62,6 +62,23 @@ func receiveVia(c *cli.Context, io stdio, p *printer) error {
 		}
 	}
 	return s.done(result, err)
+}
+
+// land lands the offer, or of one that is shared what this receiver gets hold of.
+func (v *via) land(ctx context.Context, r *rabbit.Rabbit, offer *depot.Offer, name string, o transfer.ReceiveOptions) (transfer.Result, error) {
+	if !offer.Shared() {
+		return offer.Receive(ctx, o)
+	}
+	if o.Output != nil {
+		return transfer.Result{}, usagef("--output - takes one file, and these are shared out")
+	}
+	v.p.Say("each file is for one of the receivers")
+	return offer.ReceiveShared(ctx, &v.key, r.Receipts(false), v.key.NewReceiver(name), o, depot.ShareOptions{
+		Taken: func(files int) {
+			v.warn("this end was silent for too long, and another receiver has taken a part of the files; %s of it are here too", count(files, "file"))
+		},
+		Others: func(portions int) { v.p.Say("waiting for other receivers, which have the rest") },
+	})
 }
 
 // post leaves a receipt.
@@ -84,6 +101,12 @@ func (v *via) find(ctx context.Context, r *rabbit.Rabbit) (*depot.Offer, error) 
 	defer late.Stop()
 	for told := false; ; told = true {
 		offer, err := depot.Open(ctx, &v.key, r.Content(false), r.Addr(), o)
+		if errors.Is(err, depot.ErrOver) {
+			if rerr := r.Remove(ctx); rerr != nil {
+				v.warn("it could not be removed: %s", oneLine(rerr))
+			}
+			return nil, err
+		}
 		if !errors.Is(err, depot.ErrNoOffer) {
 			return offer, err
 		}

@@ -15,7 +15,7 @@ func sendCommand(io stdio) *cli.Command {
 	flags := append([]cli.Flag{
 		&cli.StringFlag{Name: "to", Usage: "dial the receiver at `HOST[:PORT]`"},
 		&cli.StringFlag{Name: "via", Usage: "leave the files, sealed, with the RabbitMQ broker at `URL`, as amqps://USER@HOST/ (" + passwordVariable + " has the password), and go home; or without a broker wait at zmq+tcp://*:5556 for receivers who give zmq+tcp://HOST:5556 and the code, whenever they come; with --count, until so many have everything (1: over a PAIR, not PUB and SUB)"},
-		&cli.BoolFlag{Name: "share", Usage: "with --via zmq+tcp://: each file goes to one of the receivers, to who has time for it"},
+		&cli.BoolFlag{Name: "share", Usage: "with --via: each file goes to one of the receivers, to who has time for it, instead of everything to each"},
 		&cli.StringFlag{Name: "name", Usage: "call what comes from standard input `NAME` at the receiver"},
 		&cli.BoolFlag{Name: "compress", Usage: "compress with zstd what a sample shows to shrink by a tenth; for slow links"},
 		&cli.IntFlag{Name: "count", Value: 1, Usage: "serve `N` receivers, at once if they come at once; the exit code is the highest of theirs. With --via: wait until N of them have left a receipt"},
@@ -109,7 +109,7 @@ func send(c *cli.Context, io stdio) error {
 	defer m.rec.close()
 	one := func(ctx context.Context, s *session, conn net.Conn, o transfer.SendOptions) error {
 		o.Timeout, o.Compress, o.Trace = m.timeout, c.Bool("compress"), s.trace()
-		o.Streams = m.streams
+		o.Streams, o.Processors = m.streams, processors()
 		var err error
 		if o.Datagrams, err = datagramsOf(conn); err != nil {
 			conn.Close()

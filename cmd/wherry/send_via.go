@@ -127,9 +127,6 @@ func sendVia(c *cli.Context, io stdio, p *printer) error {
 	if err != nil {
 		return err
 	}
-	if c.Bool("share") {
-		return usagef("--share is for --via zmq+tcp:// only: a broker gives each receiver everything")
-	}
 	keepFor, err := parseKeep(c.String("keep-for"))
 	if err != nil {
 		return err
@@ -156,7 +153,7 @@ func sendVia(c *cli.Context, io stdio, p *printer) error {
 	defer src.Close()
 	s := v.session("send")
 	trace := s.trace()
-	plan, err := depot.NewPlan(c.Context, src, depot.PlanOptions{Trace: trace})
+	plan, err := depot.NewPlan(c.Context, src, depot.PlanOptions{Trace: trace, Shared: c.Bool("share"), KeepFor: keepFor})
 	if err != nil {
 		return p.fail(err)
 	}
@@ -172,7 +169,7 @@ func sendVia(c *cli.Context, io stdio, p *printer) error {
 		return p.fail(err)
 	}
 	defer r.Close()
-	return s.left(c.Context, v, r, plan, trace, keepFor, int64(keepBytes))
+	return s.left(c.Context, v, r, plan, trace, int64(keepBytes))
 }
 
 // parseKeep reads a duration that may be in days.
@@ -190,7 +187,7 @@ func parseKeep(s string) (time.Duration, error) {
 }
 
 // left leaves the plan, and with --count waits for receipts.
-func (s *session) left(ctx context.Context, v *via, r *rabbit.Rabbit, plan *depot.Plan, trace *transfer.Trace, keepFor time.Duration, keepBytes int64) error {
+func (s *session) left(ctx context.Context, v *via, r *rabbit.Rabbit, plan *depot.Plan, trace *transfer.Trace, keepBytes int64) error {
 	s.p.Event(startEvent{"start", s.role, s.peer, s.transport, s.sealed})
 	trace.Accepted(plan.Totals())
 	begun := time.Now()
@@ -200,22 +197,34 @@ func (s *session) left(ctx context.Context, v *via, r *rabbit.Rabbit, plan *depo
 	o := depot.LeaveOptions{Trace: trace, Continued: func(stored, of int64) {
 		s.say("continuing: %s of %s are there already", units.FormatBytes(stored), units.FormatBytes(of))
 	}}
-	if err := r.Receipts(true).Make(ctx); err != nil {
-		return v.fail(ctx, err)
+	leave := func() (depot.Summary, error) {
+		if err := r.Receipts(true).Make(ctx); err != nil {
+			return depot.Summary{}, err
+		}
+		return plan.Leave(ctx, &v.key, r.Content(true), o)
 	}
-	sum, err := plan.Leave(ctx, &v.key, r.Content(true), o)
+	sum, err := leave()
+	if errors.Is(err, depot.ErrOver) {
+		s.say("what was left under this code before is over; removing it")
+		if err = r.Remove(ctx); err == nil {
+			sum, err = leave()
+		}
+	}
 	s.bar.stop()
 	if err != nil {
 		return v.fail(ctx, err)
 	}
 	elapsed := time.Since(begun)
-	until := time.Now().Add(keepFor).Format("Mon 2 Jan 2006 15:04")
+	until := plan.Until().Format("Mon 2 Jan 2006 15:04")
 	if keepBytes > 0 {
 		until += ", or until there are more than " + units.FormatBytes(keepBytes)
 	}
 	line := fmt.Sprintf("left %s, %s in %s", count(sum.Files, "file"), units.FormatBytes(sum.Bytes), formatDuration(elapsed))
 	if moved > 0 {
 		line += fmt.Sprintf(" (%s)", formatRate(float64(moved)/elapsed.Seconds()))
+	}
+	if v.c.Bool("share") {
+		line += ", each for one of the receivers"
 	}
 	s.say("%s; %s keeps it until %s", line, v.url, until)
 	if n := plan.Totals().Skipped; n > 0 {
@@ -255,9 +264,13 @@ func (v *via) receipts(ctx context.Context, r *rabbit.Rabbit, plan *depot.Plan, 
 	if err := log.Seek(ctx, 0); err != nil {
 		return err
 	}
+	var tally *depot.Tally // with --share
+	if v.c.Bool("share") {
+		tally = plan.NewTally(&v.key, sum)
+	}
 	var partly error
 	seen := map[[16]byte]bool{}
-	for len(seen) < want {
+	for len(seen) < want || tally != nil && !tally.All() {
 		m, err := log.Next(ctx)
 		if err != nil {
 			if ctx.Err() != nil {
@@ -265,20 +278,35 @@ func (v *via) receipts(ctx context.Context, r *rabbit.Rabbit, plan *depot.Plan, 
 			}
 			return err
 		}
+		if tally != nil && tally.Hear(m.Body) {
+			continue
+		}
 		rec, err := depot.OpenReceipt(&v.key, m.Body)
 		if err != nil || rec.Offer != plan.Offer() || rec.Count == 0 || seen[rec.Receiver] {
 			continue
 		}
 		seen[rec.Receiver] = true
 		whole := rec.Root == sum.Root
+		what := "everything"
+		if tally != nil { // what it had before it was started again, too
+			landed := tally.Of(rec.Receiver)
+			rec.Files, rec.Bytes, whole, what = landed.Files, landed.Bytes, landed.Short == 0, "its share"
+		}
 		id := fmt.Sprintf("%x", rec.Receiver[:4])
 		v.p.Event(receiptEvent{"receipt", id, rec.Label, rec.Files, rec.Bytes, fmt.Sprintf("%x", rec.Root[:]), whole})
 		if whole {
-			v.p.Say("%s (%s) has everything: %s, %s, verified", rec.Label, id, count(rec.Files, "file"), units.FormatBytes(rec.Bytes))
+			v.p.Say("%s (%s) has %s: %s, %s, verified", rec.Label, id, what, count(rec.Files, "file"), units.FormatBytes(rec.Bytes))
+			continue
+		}
+		if tally != nil {
+			v.p.Say("%s (%s) has its share but for %s", rec.Label, id, count(tally.Of(rec.Receiver).Short, "file"))
 			continue
 		}
 		v.p.Say("%s (%s) has %d of %s", rec.Label, id, rec.Files, count(sum.Files, "file"))
 		partly = &transfer.IncompleteError{Failed: max(1, sum.Files-rec.Files), First: "those that a receiver kept or could not write"}
+	}
+	if tally != nil && tally.Missing() > 0 {
+		return &transfer.IncompleteError{Failed: tally.Missing(), First: "those that a receiver kept or could not write"}
 	}
 	return partly
 }

@@ -101,6 +101,134 @@ func killedWhen(t *testing.T, far func() bool, bin string, args ...string) {
 	t.Logf("killed: %s", out.String())
 }
 
+// A sender leaves files for whoever takes them, and goes home. Of three receivers one is
+// killed for good and one is started again, and the broker is killed too: each file is at
+// one of the living, but for those that the dead one had.
+func TestViaShare(t *testing.T) {
+	b := brokertest.Start(t)
+	bin := build(t)
+	src := viaTree(t, 96)
+	want := viaFiles(t, src)
+	dir := t.TempDir()
+	t.Setenv(codeVariable, "able-acid-acorn-agent-album-alien-alley-amber")
+	t.Setenv(passwordVariable, "guest")
+	via := strings.Replace(b.URL, "guest:guest@", "guest@", 1)
+	receive := func(name string) []string {
+		return []string{"receive", "--via", via, "--timeout", "60s", "--yes", "--no-sync", "--json", "--dir", filepath.Join(dir, name)}
+	}
+	some := func(name string) func() bool {
+		return func() bool { return diskUsage(filepath.Join(dir, name), "") > 12<<20 }
+	}
+	if s := startWherry(t, noInput(), "send", "--share", "--via", via, src); s.wait() != 0 || !strings.Contains(s.errs.String(), "each for one of the receivers") {
+		t.Fatalf("%v", s)
+	}
+	b.Settle()
+	killedWhen(t, some("dead"), bin, receive("dead")...)
+	killedWhen(t, some("again"), bin, receive("again")...)
+	watch := startWherry(t, noInput(), "send", "--share", "--count", "2", "--json", "--via", via, src)
+	rs := []*wherryProc{startWherry(t, noInput(), receive("again")...), startWherry(t, noInput(), receive("third")...)}
+	// The dead one has a third of it at most, so they come to have this.
+	for tick := time.NewTicker(10 * time.Millisecond); diskUsage(filepath.Join(dir, "again"), "")+diskUsage(filepath.Join(dir, "third"), "") < 40<<20; <-tick.C {
+	}
+	b.Kill()
+	b.Start()
+	for _, r := range rs {
+		if r.wait() != 0 {
+			t.Fatalf("%v", r)
+		}
+		checkEvents(t, r)
+	}
+	if watch.wait() != 0 || strings.Count(watch.out.String(), `"complete":true`) != 2 {
+		t.Errorf("%v", watch)
+	}
+	got := map[string]int{}
+	for _, name := range []string{"dead", "again", "third"} {
+		at := filepath.Join(dir, name, filepath.Base(src))
+		if _, err := os.Stat(at); err != nil {
+			continue
+		}
+		for p, c := range viaFiles(t, at) {
+			switch {
+			case want[p] == c:
+				// The dead may have completed files of a portion that it was at.
+				if name != "dead" || got[p] == 0 {
+					got[p]++
+				}
+			case name != "dead" || !strings.Contains(p, ".wherry-"):
+				t.Errorf("%s is in %s", p, name)
+			}
+		}
+	}
+	both := 0
+	for p := range want {
+		switch n := got[p]; {
+		case n == 0:
+			t.Errorf("%s is lost", p)
+		case n > 1:
+			both++
+			if _, err := os.Stat(filepath.Join(dir, "dead", filepath.Base(src), p)); err != nil {
+				t.Errorf("%s is at both of the living", p)
+			}
+		}
+	}
+	t.Logf("%d files are at the dead and at a living one", both)
+
+	// Who comes when all is done has nothing to do.
+	if late := startWherry(t, noInput(), receive("late")...); late.wait() != 0 || len(viaFiles(t, filepath.Join(dir, "late"))) != 0 {
+		t.Errorf("%v", late)
+	}
+	if w := startWherry(t, noInput(), "receive", "--via", via, "--yes", "--output", "-"); w.wait() != exitUsage {
+		t.Errorf("%v", w)
+	}
+}
+
+// What is over is not given out, and is removed by who comes next.
+func TestViaOver(t *testing.T) {
+	b := brokertest.Start(t)
+	t.Setenv(codeVariable, "able-acid-acorn-agent-album-alien-alley-amber")
+	dir := t.TempDir()
+	src := filepath.Join(dir, "file")
+	if err := os.WriteFile(src, []byte("content"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // also where another list was left before
+		if s := startWherry(t, noInput(), "send", "--via", b.URL, "--keep-for", "1s", src); s.wait() != 0 {
+			t.Fatalf("%v", s)
+		}
+		if err := os.WriteFile(src, []byte("other content"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(1100 * time.Millisecond) // it is the program's clock
+	}
+	r := startWherry(t, noInput(), "receive", "--via", b.URL, "--yes", "--dir", dir)
+	if r.wait() != exitNetwork || !strings.Contains(r.errs.String(), "nothing was left under this code") || !strings.Contains(r.errs.String(), "is over, since") {
+		t.Errorf("%v", r)
+	}
+	// Removed: now there is nothing at all.
+	r = startWherry(t, noInput(), "receive", "--via", b.URL, "--yes", "--dir", dir, "--timeout", "10ms")
+	if r.wait() != exitNetwork || strings.Contains(r.errs.String(), "is over") {
+		t.Errorf("%v", r)
+	}
+}
+
+// checkEvents holds what a program has printed to the schema.
+func checkEvents(t *testing.T, w *wherryProc) {
+	t.Helper()
+	schema, err := jsonschema.NewCompiler().Compile("events.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(w.out.String()) {
+		v, err := jsonschema.UnmarshalJSON(strings.NewReader(line))
+		if err == nil {
+			err = schema.Validate(v)
+		}
+		if err != nil {
+			t.Errorf("%s: %v", line, err)
+		}
+	}
+}
+
 // One sender, killed and started again, who goes home; three receivers, one of which
 // comes before that, one of which is killed and started again, and one of which comes
 // late. What the broker has stored tells nothing.
@@ -143,15 +271,7 @@ func TestVia(t *testing.T) {
 	if s.wait() != 0 || strings.Count(s.out.String(), `"complete":true`) != 3 {
 		t.Errorf("%v", s)
 	}
-	schema, err := jsonschema.NewCompiler().Compile("events.schema.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(s.out.String()) {
-		if v, err := jsonschema.UnmarshalJSON(strings.NewReader(line)); err != nil || schema.Validate(v) != nil {
-			t.Errorf("%s: %v, %v", line, err, schema.Validate(v))
-		}
-	}
+	checkEvents(t, s)
 	for _, name := range []string{"one", "two", "three"} {
 		got := viaFiles(t, filepath.Join(dir, name, filepath.Base(src)))
 		if len(got) != len(want) {

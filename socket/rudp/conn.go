@@ -171,6 +171,16 @@ func (c *Conn) Uncork() {
 	}
 }
 
+// EndTurn tells that nothing more will be written until the peer has answered what
+// was, so that the end of it is worth protecting: on a path that loses packets it is
+// sent more than once.
+func (c *Conn) EndTurn() {
+	c.mu.Lock()
+	c.eng.EndTurn()
+	c.mu.Unlock()
+	c.wake()
+}
+
 // CloseWrite ends the stream that this end sends; the other goes on. The peer
 // reads [io.EOF] after everything that was written.
 func (c *Conn) CloseWrite() error {

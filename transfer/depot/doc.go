@@ -33,11 +33,19 @@
 //
 // Who connects and when, how much each has fetched, and the length of the whole in
 // steps of 4 KiB. All messages but the last are equally long and take no account of
-// where files begin and end, so their number, names and lengths are not seen. With
-// sharing also how many portions there are, and who takes which. The carrier can drop,
+// where files begin and end, so their number, names and lengths are not seen. The carrier can drop,
 // delay, repeat and, if the same code is used again, bring back an earlier offer whole;
 // it can not change anything, put messages elsewhere, or have an offer pass that ends
 // early.
+//
+// With sharing also how many receivers there are, when they say something to each other,
+// and from where each reads, so about which part each takes.
+//
+// # Retention
+//
+// How long an offer is given out stands in it. A receiver or a sender who comes later,
+// by its own clock, does not read or continue it ([ErrOver]), and removes it at the
+// carrier. What is not read by anybody is left to the carrier's own retention.
 //
 // # The log
 //
@@ -46,13 +54,12 @@
 //	version (1 byte: 1), flags (1 byte; bit 0: shared)
 //	number of the offer (16 bytes, random)
 //	time of creation, in seconds since 1970 (8 bytes)
+//	how long it is given out from then on, in seconds; 0: without end (8 bytes)
 //	entries, entries left out, length of the list, length of the content (8 bytes each)
 //	BLAKE3 of the list (32 bytes)
 //	the list: blocks of length (4 bytes, at most 32 KiB) and entries, as in manifest
 //	frames of package transfer
 //	of each file, in the order of the list: its bytes, and a trailer
-//	zeros, so that the end is within one chunk
-//	end: the number of the work queue (16 bytes; 0: none)
 //	zeros, to a multiple of 4 KiB
 //
 // A trailer is a status (1 byte; 0: good, 1: the sender could not read it, all of its
@@ -78,6 +85,41 @@
 // is stored before it is what earlier runs have left. If that is the same list, the
 // sender goes on behind it; it reads the files from the beginning, since it needs their
 // digests, and appends what is missing.
+//
+// # Sharing
+//
+// Each file of a shared offer goes to one of its receivers. All of them cut the list
+// into the same portions ([Portions]), of whole files, and agree by a second log who
+// lands which: what they say there, steps, is read by all in the same order, and so
+// comes to the same for all. A step is sealed with the key of receipts, as those are
+// (nonce, 24 bytes; sealed; tag, 16 bytes), with the label "wherry depot 1 step":
+//
+//	version (1 byte: 1), kind (1 byte)
+//	number of the offer, of the receiver, of its run (16 bytes each)
+//	number of the step within its run, from 1 (8 bytes)
+//	number of the portion, from 0 (4 bytes)
+//	take: who has held it, as a run (16 bytes; 0: nobody), and its last step (8 bytes)
+//	landed: files (4 bytes), bytes (8 bytes), BLAKE3 over their names and digests (32 bytes)
+//
+// The kinds are 1 "I am alive", said every 3 s; 2 "I take this portion"; 3 "I give it
+// back"; 4 "I have landed it, verified". A step that does not count higher than the last
+// one of its run is not heard, since carriers may store twice.
+//
+// A portion that is free belongs to who takes it first. One that somebody holds belongs
+// to who takes it naming the holder and its last step: if the holder has said anything
+// more before, that does not count. A receiver does so when the holder has been silent
+// while it has itself said five times that it is alive, and read that: time in which the
+// carrier was away is no silence. So what a dead receiver held is taken some 12 s later,
+// and each portion has one holder at any time, however often connections break. A
+// receiver that was started again takes what it held itself at once, and goes on with
+// the files that are half there. One that was asleep, and finds out that another has
+// taken its portion, stops before it makes the next file whole; whatever files of that
+// portion it has completed are then at both.
+//
+// (Not a queue of the broker's with acknowledgements: RabbitMQ gives out again what is
+// not acknowledged within half an hour, and all that is not when a connection breaks or
+// it is started anew itself, while the receiver is alive and at it; and it would be
+// another place that has to agree with the log.)
 //
 // # What is not done
 //

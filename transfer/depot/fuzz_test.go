@@ -12,7 +12,7 @@ import (
 )
 
 func FuzzHeader(f *testing.F) {
-	h := header{Version: version, Shared: true, Offer: offerID{1}, Created: time.Unix(1e9, 0), Entries: 3, Manifest: 99, Content: 1 << 40}
+	h := header{Version: version, Shared: true, Offer: offerID{1}, Created: time.Unix(1e9, 0), KeepFor: time.Hour, Entries: 3, Manifest: 99, Content: 1 << 40}
 	f.Add(h.append(nil))
 	f.Add(make([]byte, headerSize))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -26,8 +26,8 @@ func FuzzHeader(f *testing.F) {
 		if got := h.append(nil); !bytes.Equal(got, b[:headerSize]) {
 			t.Errorf("%x is read and written as %x", b, got)
 		}
-		if h.end()/ChunkSize != (h.size()-1)/ChunkSize || h.size() <= 0 || h.stored() < h.size() {
-			t.Errorf("%+v ends at %d", h, h.end())
+		if h.size() <= 0 || h.stored() < h.size() {
+			t.Errorf("%+v ends at %d", h, h.size())
 		}
 	})
 }
@@ -78,7 +78,6 @@ func FuzzLog(f *testing.F) {
 	good = append(good, "hello"...)
 	d := treehash.Sum([]byte("hello"))
 	good = append(append(good, 0), d[:]...)
-	good = append(good, make([]byte, endSize)...)
 	f.Add(good, false)
 	f.Add(good[:len(good)-20], false)
 	f.Add(good, true)
@@ -133,6 +132,57 @@ func FuzzLog(f *testing.F) {
 				t.Errorf("%d of %d bytes", got, size[i])
 			}
 			_, _ = o.Digest(ctx, i)
+		}
+	})
+}
+
+// Whatever the log of steps has, each portion has one holder, and all who read it come
+// to the same.
+func FuzzSteps(f *testing.F) {
+	f.Add([]byte{2, 1, 1, 0, 0, 2, 2, 1, 0, 0, 4, 1, 2, 0, 0}, []byte(nil))
+	f.Add([]byte{2, 1, 1, 3, 0, 1, 2, 1, 0, 0, 2, 2, 2, 3, 0x11, 3, 2, 3, 3, 0, 4, 2, 4, 3, 0}, make([]byte, stepSize+Overhead))
+	k := testKey(f)
+	f.Fuzz(func(t *testing.T, b []byte, strange []byte) {
+		if _, err := openStep(k, strange); err == nil {
+			t.Error("a step of nobody's was opened")
+		}
+		const portions = 5
+		a, other := newLedger(offerID{1}, [16]byte{1}, runID{1}, portions), newLedger(offerID{1}, [16]byte{2}, runID{2}, portions)
+		for ; len(b) >= 5; b = b[5:] {
+			s := step{Kind: b[0]%4 + 1, Offer: offerID{1}, Run: runID{b[1] % 4}, Receiver: [16]byte{b[1] % 4}, Seq: uint64(b[2]), Portion: int(b[3] % 8), From: runID{b[4] >> 4}, FromSeq: uint64(b[4] & 15), Files: 3, Bytes: 4}
+			if s.Portion >= portions { // of another version's portions
+				if a.apply(&s) {
+					t.Errorf("%+v counts", s)
+				}
+				continue
+			}
+			got, err := openStep(k, s.seal(k))
+			if err != nil || got != s {
+				t.Fatalf("%+v, %v, want %+v", got, err, s)
+			}
+			if counts := a.apply(&s); counts && s.Run == (runID{}) {
+				t.Errorf("%+v counts", s)
+			}
+			other.apply(&s)
+			landed := 0
+			for p := range portions {
+				h, o := a.holder[p], other.holder[p]
+				if a.state[p] != other.state[p] || (h == nil) != (o == nil) || h != nil && h.run != o.run {
+					t.Fatalf("they differ about portion %d", p)
+				}
+				if (h != nil) != (a.state[p] == portionHeld) {
+					t.Fatalf("portion %d is %d and has holder %v", p, a.state[p], h)
+				}
+				if a.state[p] == portionLanded {
+					landed++
+				}
+			}
+			if landed != a.landed {
+				t.Fatalf("%d have landed, and %d are counted", landed, a.landed)
+			}
+			if c, ok := a.choose(-1, func(int) int { return 0 }); ok && (a.state[c.Portion] == portionLanded || a.holds(c.Portion)) {
+				t.Fatalf("it would take %+v", c)
+			}
 		}
 	})
 }

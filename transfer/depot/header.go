@@ -16,17 +16,17 @@ type header struct {
 	Shared   bool // each file is for one receiver
 	Offer    offerID
 	Created  time.Time       // to the second
+	KeepFor  time.Duration   // from then on, to the second; 0: without end
 	Entries  int64           //
 	Skipped  int64           // entries that the sender left out
 	Manifest int64           // bytes of the list, with the lengths of its blocks
 	List     treehash.Digest // of the list
-	Content  int64           // bytes behind the list, but for the end
+	Content  int64           // bytes behind the list
 }
 
 const (
 	version      = 1
-	headerSize   = 1 + 1 + 16 + 5*8 + treehash.Size
-	endSize      = 16       // the generation of the work queue
+	headerSize   = 1 + 1 + 16 + 6*8 + treehash.Size
 	maxBlock     = 32 << 10 // bytes of entries in a block of the list
 	maxEntries   = 1 << 22
 	maxManifest  = 1 << 30
@@ -46,7 +46,7 @@ func (h *header) append(b []byte) []byte {
 	}
 	b = append(b, version, flags)
 	b = append(b, h.Offer[:]...)
-	for _, v := range []int64{h.Created.Unix(), h.Entries, h.Skipped, h.Manifest, h.Content} {
+	for _, v := range []int64{h.Created.Unix(), int64(h.KeepFor / time.Second), h.Entries, h.Skipped, h.Manifest, h.Content} {
 		b = binary.BigEndian.AppendUint64(b, uint64(v))
 	}
 	return append(b, h.List[:]...)
@@ -64,21 +64,39 @@ func decodeHeader(b []byte) (h header, err error) {
 	}
 	h.Shared = b[1]&flagShared != 0
 	b = b[2+copy(h.Offer[:], b[2:]):]
-	var created int64
+	var created, keep int64
 	for _, f := range []struct {
 		to  *int64
 		max uint64
-	}{{&created, 1 << 40}, {&h.Entries, maxEntries}, {&h.Skipped, 1 << 32}, {&h.Manifest, maxManifest}, {&h.Content, maxContent}} {
+	}{{&created, 1 << 40}, {&keep, 1 << 32}, {&h.Entries, maxEntries}, {&h.Skipped, 1 << 32}, {&h.Manifest, maxManifest}, {&h.Content, maxContent}} {
 		v := binary.BigEndian.Uint64(b)
 		if v > f.max {
 			return h, fmt.Errorf("%w: its header tells of %d where %d is the most", ErrFormat, v, f.max)
 		}
 		*f.to, b = int64(v), b[8:]
 	}
-	h.Created = time.Unix(created, 0)
+	h.Created, h.KeepFor = time.Unix(created, 0), time.Duration(keep)*time.Second
 	copy(h.List[:], b)
 	return h, nil
 }
+
+// ErrOver is matched, beside [ErrNoOffer], by errors of an offer whose time is over. Who
+// meets it removes it.
+var ErrOver = errors.New("the time for which it was left is over")
+
+func errOver(h *header) error {
+	return fmt.Errorf("%w: %w, since %s", ErrNoOffer, ErrOver, h.until().Format("2 January 2006 at 15:04"))
+}
+
+// until is until when it is given out; the zero time is without end.
+func (h *header) until() time.Time {
+	if h.KeepFor == 0 {
+		return time.Time{}
+	}
+	return h.Created.Add(h.KeepFor)
+}
+
+func (h *header) over(now time.Time) bool { return h.KeepFor > 0 && !now.Before(h.until()) }
 
 // span is how many bytes of the log a file takes: its content and a trailer.
 func span(e *transfer.Entry) int64 {
@@ -106,18 +124,8 @@ func trailerSize(size int64) int64 {
 	return n
 }
 
-// end is where the end is, after all files: in one chunk, so that it is stored as a
-// whole or not at all.
-func (h *header) end() int64 {
-	end := headerSize + h.Manifest + h.Content
-	if left := ChunkSize - end%ChunkSize; left < endSize {
-		end += left
-	}
-	return end
-}
-
 // size is the length of the log in bytes, without what fills its last chunk.
-func (h *header) size() int64 { return h.end() + endSize }
+func (h *header) size() int64 { return headerSize + h.Manifest + h.Content }
 
 // chunks is how many messages there are.
 func (h *header) chunks() int64 { return (h.size() + ChunkSize - 1) / ChunkSize }

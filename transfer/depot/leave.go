@@ -26,6 +26,8 @@ type Plan struct {
 type PlanOptions struct {
 	// Shared: each file is for one of the receivers, and not for all of them.
 	Shared bool
+	// KeepFor is how long it is given out; 0 is without end.
+	KeepFor time.Duration
 	// Trace may be nil; Listed and Warning are called.
 	Trace *transfer.Trace
 }
@@ -39,7 +41,7 @@ func NewPlan(ctx context.Context, src *transfer.Source, o PlanOptions) (*Plan, e
 	if o.Trace == nil {
 		o.Trace = &transfer.Trace{}
 	}
-	p := &Plan{src: src, header: header{Version: version, Shared: o.Shared, Offer: random16(), Created: time.Unix(time.Now().Unix(), 0)}}
+	p := &Plan{src: src, header: header{Version: version, Shared: o.Shared, Offer: random16(), Created: time.Unix(time.Now().Unix(), 0), KeepFor: o.KeepFor}}
 	var block, one []byte
 	h := &p.header
 	flush := func() {
@@ -102,14 +104,11 @@ func (p *Plan) Stored() int64 { return p.header.stored() }
 // that one's.
 func (p *Plan) Offer() [16]byte { return p.header.Offer }
 
+// Until is until when it is given out; the zero time is without end.
+func (p *Plan) Until() time.Time { return p.header.until() }
+
 // LeaveOptions says what else belongs to it. The zero value is the default.
 type LeaveOptions struct {
-	// Final makes what must be there before the last message is stored, and returns
-	// the number to tell there. It is not called if an earlier run has come so far.
-	Final func(ctx context.Context) ([16]byte, error)
-	// File is told of each file whose content has been appended: the number of its
-	// entry.
-	File func(entry int, e *transfer.Entry)
 	// Continued is told how many bytes an earlier run has stored already.
 	Continued func(stored, of int64)
 	// Trace may be nil; Moved and Warning are called.
@@ -123,6 +122,8 @@ type Summary struct {
 	Failed  int             // files that could not be read; their receivers are told
 	Resumed int64           // bytes of the log that an earlier run had stored
 	Root    treehash.Digest // what a receipt for all of it has
+
+	portions []share // of a shared offer
 }
 
 // ErrOther is matched by errors of a code under which something else was left.
@@ -132,7 +133,8 @@ var ErrOther = errors.New("something else was left under this code")
 // same list, it continues: it reads the files once more from the beginning, since it
 // has to know their digests, and stores what is missing.
 //
-// Leave returns when the carrier has everything.
+// Leave returns when the carrier has everything. An error matches [ErrOver] if what an
+// earlier run has left is to be removed first, since its time is over.
 func (p *Plan) Leave(ctx context.Context, k *Key, log interface {
 	Appender
 	Cursor
@@ -158,7 +160,11 @@ func (p *Plan) Leave(ctx context.Context, k *Key, log interface {
 	}
 	var root roots
 	group := make([]byte, treehash.GroupSize)
-	i := 0
+	var part struct {
+		files int
+		root  roots
+	}
+	cut := newCutter(p.totals.Bytes, int(p.header.Entries))
 	for e, err := range p.entries() {
 		if err != nil {
 			return sum, err
@@ -170,32 +176,18 @@ func (p *Plan) Leave(ctx context.Context, k *Key, log interface {
 			}
 			if ok {
 				root.add(e.Path, d)
+				part.root.add(e.Path, d)
+				part.files++
 				sum.Files++
 				sum.Bytes += e.Size
 			} else {
 				sum.Failed++
 			}
-			if o.File != nil {
-				o.File(i, &e)
-			}
 		}
-		i++
-	}
-	if err := w.write(ctx, make([]byte, p.header.end()-w.pos)); err != nil {
-		return sum, err
-	}
-	var final [endSize]byte
-	if o.Final != nil && w.from < p.header.chunks() {
-		if err := log.Flush(ctx); err != nil {
-			return sum, err
+		if portion, ends := cut.add(&e); ends && p.header.Shared {
+			sum.portions = append(sum.portions, share{portion.To - portion.From, part.files, part.root.sum()})
+			part.files, part.root = 0, roots{}
 		}
-		var err error
-		if final, err = o.Final(ctx); err != nil {
-			return sum, err
-		}
-	}
-	if err := w.write(ctx, final[:]); err != nil {
-		return sum, err
 	}
 	if err := w.last(ctx); err != nil {
 		return sum, err
@@ -252,6 +244,9 @@ func (p *Plan) resume(ctx context.Context, k *Key, log interface {
 	h, err := r.header(ctx)
 	if err != nil {
 		return fmt.Errorf("read what was left before: %w", err)
+	}
+	if h.over(time.Now()) {
+		return errOver(&h)
 	}
 	if h.List != p.header.List || h.Manifest != p.header.Manifest || h.Shared != p.header.Shared {
 		return fmt.Errorf("%w, on %s", ErrOther, h.Created.Format("2 January 2006 at 15:04"))

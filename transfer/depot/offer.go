@@ -30,12 +30,16 @@ type place struct{ start, size int64 }
 var errNotFile = errors.New("it is not a file")
 
 // Open reads the beginning of a log, waiting for it if there is a log. Addr is shown as
-// the peer.
+// the peer. The error matches [ErrOver] if the time of the offer is over, by this
+// machine's clock.
 func Open(ctx context.Context, k *Key, log Cursor, addr net.Addr, o ReadOptions) (*Offer, error) {
 	r := newReader(k, log, o)
 	h, err := r.header(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if h.over(time.Now()) {
+		return nil, errOver(&h)
 	}
 	return &Offer{r: r, header: h, addr: addr}, nil
 }

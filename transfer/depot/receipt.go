@@ -14,9 +14,8 @@ import (
 	"github.com/wherry-net/wherry/transfer/treehash"
 )
 
-// A Receipt is what a receiver leaves for the sender, and with sharing for the other
-// receivers: these entries are on its disk, verified. A receipt of no entries says
-// nothing; its writer finds the end of the log by it.
+// A Receipt is what a receiver leaves for the sender: these entries are on its disk,
+// verified.
 type Receipt struct {
 	Offer    [16]byte
 	Receiver [16]byte // the same each time that it is started
@@ -30,10 +29,8 @@ type Receipt struct {
 
 const (
 	receiptLabel = label + " receipt"
-	portionLabel = label + " portion"
 	maxLabel     = 64
 	receiptSize  = 1 + 16 + 16 + 4 + 4 + 4 + 8 + treehash.Size + 1 + maxLabel // with any label
-	portionSize  = 16 + 4 + 4
 )
 
 // NewReceiver is the number of a receiver of that name, as its host and directory.

@@ -245,7 +245,7 @@ func (h *handshake) finish(err error) (*Conn, error) {
 	}
 	h.closed()
 	switch {
-	case h.ctx.Err() != nil && !errors.Is(err, ErrUnconfirmed): // else the guess is spent all the same
+	case h.ctx.Err() != nil && !errors.Is(err, ErrUnconfirmed) && !errors.Is(err, ErrWrongCode): // else the guess is spent all the same
 		err = context.Cause(h.ctx)
 	case h.listener && h.raw.foreign != nil:
 		preface.Refuse(h.raw.Conn, h.raw.answer)

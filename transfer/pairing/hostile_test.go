@@ -519,6 +519,27 @@ func TestFalseListenerSpendsTheGuess(t *testing.T) {
 	}
 }
 
+// A dialer who is called off while it proves the code to a false listener says that
+// the guess is spent, and not only that time is up: whoever called must not dial again.
+func TestFalseListenerOutlastsTheDialer(t *testing.T) {
+	d, l := net.Pipe()
+	defer l.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { _, err := Client(ctx, d, mustCode(t, "17-cedar-otter"), Config{}); done <- err }()
+	hostileListener(t, l, func([]byte) []byte {
+		return append(guessing(t, spake2.B, "guess"), make([]byte, spake2.ConfirmationLen)...)
+	})
+	if _, err := io.ReadFull(l, make([]byte, 1)); err != nil { // of the proof, which gets stuck
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, ErrWrongCode) {
+		t.Errorf("%v, want ErrWrongCode", err)
+	}
+}
+
 // A handshake that trickles is cut by one deadline, at either end, wherever it
 // trickles. The time is synctest's.
 func TestTrickledHandshake(t *testing.T) {

@@ -84,9 +84,10 @@ type Conn struct {
 	recv      recvBuffer
 	acks      ackState
 	flow      flowControl
-	readGone  bool // the application will not read any more
-	closeSent bool // Close was called
-	concluded bool // Conclude was called
+	readGone  bool   // the application will not read any more
+	closeSent bool   // Close was called
+	concluded bool   // Conclude was called
+	turn      uint64 // end of the stream when EndTurn was called
 
 	path path
 	end  closing

@@ -125,8 +125,9 @@
 // Losses are found as in RFC 9002: by three later packets, by time, by probe
 // timeouts. Where packets overtake each other the packet threshold is dropped
 // and the time adapts to how late they come, as in RFC 8985. At the end of the
-// stream, when nothing new is left to send, idle capacity carries copies of
-// what is in flight, as many as the measured loss makes worthwhile.
+// stream, and where the application waits for the peer's answer (Conn.EndTurn),
+// nothing new is left to send, and idle capacity carries copies of what is in
+// flight, as many as the measured loss makes worthwhile.
 //
 // # Congestion control
 //

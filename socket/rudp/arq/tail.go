@@ -10,6 +10,11 @@ type tailGuard struct {
 	end    uint64 // end of stream the passes are for
 }
 
+// EndTurn tells that nothing more will be written until the peer has answered what
+// was. What is in flight then is protected as the end of the stream is: the peer
+// can but wait for the rest of it.
+func (c *Conn) EndTurn() { c.turn = c.send.end }
+
 // shortFlight is how many bytes in flight are protected in the midst of a stream.
 const shortFlight = 8 << 10
 

@@ -172,16 +172,17 @@ func (c *Conn) nextKind(now time.Duration) (sendKind, Limiter) {
 }
 
 // tailWanted reports whether a copy of something in flight is worth sending: at
-// the end of the stream, and of a flight so short that the peer can but wait for the
-// rest of it, as it does in every handshake.
+// the end of the stream or of a turn, and of a flight so short that the peer can but
+// wait for the rest of it, as it does in every handshake.
 func (c *Conn) tailWanted() bool {
 	p, known := c.lossEstimate()
-	copies := tailCopies(p, c.inFlight/c.pmtu.size)
+	copies := tailCopies(p, (c.inFlight+c.pmtu.size-1)/c.pmtu.size)
 	if !c.send.fin {
-		if c.send.end-c.send.una > shortFlight {
+		short := c.send.end-c.send.una <= shortFlight
+		if !short && c.send.end != c.turn {
 			return false
 		}
-		if !known {
+		if short && !known {
 			copies = 1
 		}
 	}

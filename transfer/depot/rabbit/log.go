@@ -61,8 +61,8 @@ func (g *Log) declare(l *link, ch *amqp.Channel) error {
 	if k := g.r.o.KeepFor; k > 0 {
 		args["x-max-age"] = strconv.FormatInt(max(1, int64(k/time.Second)), 10) + "s"
 	}
-	if g.r.o.KeepBytes > 0 {
-		args["x-max-length-bytes"] = g.r.o.KeepBytes
+	if g.r.o.KeepBytes > 0 && g.queue == g.r.name {
+		args["x-max-length-bytes"] = g.r.o.KeepBytes + segment
 	}
 	// The failure has closed the channel.
 	again, err := l.conn.Channel()

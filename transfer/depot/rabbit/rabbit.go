@@ -1,9 +1,9 @@
 // Package rabbit carries what package depot leaves by RabbitMQ, or another broker of
 // AMQP 0-9-1 that has streams.
 //
-// Each offer has a stream, wherry.depot.NAME, and one for receipts,
-// wherry.depot.NAME.receipts; NAME comes from the code and tells nothing of it. With
-// sharing there is a classic durable queue of portions, wherry.depot.NAME.work.NUMBER.
+// Each offer has a stream, wherry.depot.NAME, and one for receipts and for what those who
+// share say to each other, wherry.depot.NAME.receipts; NAME comes from the code and tells
+// nothing of it.
 //
 // Messages are published with confirmations, at most [window] bytes ahead of them, and
 // consumed with a prefetch of as many. A connection that is lost is made again, with
@@ -11,9 +11,12 @@
 // messages may be there twice.
 //
 // A stream drops what is older than [Options.KeepFor] or beyond [Options.KeepBytes] by
-// whole segments, and only when it begins another segment or starts; its last segment
-// stays. So what is over is removed by whoever comes next with the code, and until then
-// lies there sealed.
+// whole segments of 64 MiB, and only when it begins another segment or starts; its last
+// segment stays. So the broker alone may keep 64 MiB of an offer for ever, and all of one
+// that is smaller. That is why the offer tells itself how long it is given out, and who
+// comes next with the code removes it ([Rabbit.Remove]); until then it lies there sealed.
+// For the same reason a stream is given a segment more than [Options.KeepBytes]: what is
+// there twice must not push out the beginning. Receipts are bounded by age alone.
 //
 // What is confirmed outlives the broker's death, with one exception: RabbitMQ 3.10
 // writes down a second after it has made the first of all its streams that it has
@@ -46,7 +49,7 @@ type Options struct {
 	Timeout time.Duration
 	// KeepFor is how long a stream that is made keeps its messages; 0 is without end.
 	KeepFor time.Duration
-	// KeepBytes is how much it keeps; 0 is without bound.
+	// KeepBytes is how much of the content it keeps, and a segment; 0 is without bound.
 	KeepBytes int64
 	// Away is called when the connection is lost, with nil when it is back.
 	Away func(err error)

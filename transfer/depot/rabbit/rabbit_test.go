@@ -6,9 +6,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -159,24 +163,146 @@ func TestBrokerKilled(t *testing.T) {
 	}
 }
 
-// A full disk or memory: it is told, waited for, and then an error; or all goes on.
-func TestBrokerFull(t *testing.T) {
-	b := brokertest.Start(t)
-	k := newKey(t)
-	_, p := newPlan(t, 24<<20)
-	reasons := make(chan string, 9)
-	s := dial(t, b.URL, k, Options{Timeout: time.Second, Blocked: func(reason string) { reasons <- reason }})
-	b.Control("set_vm_memory_high_watermark", "absolute", "1")
-	if _, err := p.Leave(t.Context(), k, s.Content(true), depot.LeaveOptions{}); !errors.Is(err, ErrBlocked) {
-		t.Fatalf("%v", err)
+// A forwarder stands for a host of a cluster.
+type forwarder struct {
+	ln    net.Listener
+	mu    sync.Mutex
+	conns []net.Conn
+	gone  bool
+}
+
+func forward(t testing.TB, to string) *forwarder {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
-	<-reasons
-	s = dial(t, b.URL, k, Options{Timeout: time.Minute, Blocked: func(reason string) {
-		if reason != "" {
-			go b.Control("set_vm_memory_high_watermark", "0.4")
+	f := &forwarder{ln: ln}
+	t.Cleanup(func() { f.vanish() })
+	go func() {
+		for {
+			a, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			b, err := net.Dial("tcp", to)
+			f.mu.Lock()
+			if err != nil || f.gone {
+				a.Close()
+				f.mu.Unlock()
+				continue
+			}
+			f.conns = append(f.conns, a, b)
+			f.mu.Unlock()
+			go func() { _, _ = io.Copy(a, b); a.Close(); b.Close() }()
+			go func() { _, _ = io.Copy(b, a); a.Close(); b.Close() }()
+		}
+	}()
+	return f
+}
+
+// vanish reports whether anybody was connected.
+func (f *forwarder) vanish() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.gone = true
+	f.ln.Close()
+	for _, c := range f.conns {
+		c.Close()
+	}
+	return len(f.conns) > 0
+}
+
+// Of several hosts the dead are skipped, and one that vanishes in the middle is replaced
+// by another.
+func TestHosts(t *testing.T) {
+	b := brokertest.Start(t)
+	to := strings.TrimSuffix(strings.TrimPrefix(b.URL, "amqp://guest:guest@"), "/")
+	dead := forward(t, to)
+	dead.vanish()
+	k := newKey(t)
+	src, p := newPlan(t, 24<<20)
+	hosts := func(fs ...*forwarder) string {
+		names := []string{}
+		for _, f := range fs {
+			names = append(names, f.ln.Addr().String())
+		}
+		return "amqp://guest:guest@" + strings.Join(names, ",") + "/"
+	}
+	lose := func(fs ...*forwarder) *transfer.Trace {
+		moved := 0
+		return &transfer.Trace{Moved: func(_ *transfer.Entry, n int) {
+			if was := moved; was < 12<<20 && was+n >= 12<<20 {
+				for _, f := range fs {
+					if f.vanish() {
+						break
+					}
+				}
+			}
+			moved += n
+		}}
+	}
+	one, two := forward(t, to), forward(t, to)
+	lost := 0
+	s := dial(t, hosts(dead, one, two), k, Options{Timeout: time.Minute, Away: func(err error) {
+		if err != nil {
+			lost++
 		}
 	}})
-	if _, err := p.Leave(t.Context(), k, s.Content(true), depot.LeaveOptions{}); err != nil {
+	if _, err := p.Leave(t.Context(), k, s.Content(true), depot.LeaveOptions{Trace: lose(one, two)}); err != nil || lost != 1 {
+		t.Fatalf("%v, and the connection was lost %d times", err, lost)
+	}
+	three, four := forward(t, to), forward(t, to)
+	dir := t.TempDir()
+	if _, err := receive(t.Context(), t, dial(t, hosts(three, dead, four), k, Options{Timeout: time.Minute}), k, dir, lose(three, four)); err != nil {
 		t.Fatal(err)
+	}
+	same(t, src, dir)
+}
+
+// A full disk, or memory: it is told, waited for, and then an error; or all goes on.
+func TestBrokerFull(t *testing.T) {
+	b := brokertest.Start(t)
+	for _, c := range []struct {
+		name       string
+		full, free []string
+	}{
+		{"memory", []string{"set_vm_memory_high_watermark", "absolute", "1"}, []string{"set_vm_memory_high_watermark", "0.4"}},
+		{"disk", []string{"set_disk_free_limit", "1000000000000000"}, []string{"set_disk_free_limit", "1000000"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			k := newKey(t)
+			src, p := newPlan(t, 24<<20)
+			reasons := make(chan string, 9)
+			s := dial(t, b.URL, k, Options{Timeout: time.Second, Blocked: func(reason string) { reasons <- reason }})
+			b.Control(c.full...)
+			if _, err := p.Leave(t.Context(), k, s.Content(true), depot.LeaveOptions{}); !errors.Is(err, ErrBlocked) {
+				t.Fatalf("%v", err)
+			}
+			if reason := <-reasons; !strings.Contains(reason, c.name) {
+				t.Errorf("the reason is %q", reason)
+			}
+			s = dial(t, b.URL, k, Options{Timeout: time.Minute, Blocked: func(reason string) {
+				if reason != "" {
+					go b.Control(c.free...)
+				}
+			}})
+			if _, err := p.Leave(t.Context(), k, s.Content(true), depot.LeaveOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			// Who receives does not mind; only the receipt cannot be left.
+			b.Control(c.full...)
+			r := dial(t, b.URL, k, Options{Timeout: time.Second})
+			dir := t.TempDir()
+			if _, err := receive(t.Context(), t, r, k, dir, nil); err != nil {
+				t.Fatal(err)
+			}
+			same(t, src, dir)
+			log := r.Receipts(true)
+			if err := errors.Join(log.Append(t.Context(), 0, []byte("receipt")), log.Flush(t.Context())); !errors.Is(err, ErrBlocked) {
+				t.Errorf("%v", err)
+			}
+			b.Control(c.free...)
+		})
 	}
 }

@@ -50,7 +50,7 @@
 //	receiver  'G', number, count (4)          it wants these, which are before P
 //	receiver  'R', receipt                    it is done; JSON, see [Receipt]
 //
-//	and to share, portions being numbered from 0 as [Portions] makes them:
+//	and to share, portions being numbered from 0 as [depot.Portions] makes them:
 //	receiver  'N', count (4)                  it wants one of so many portions
 //	sender    'T', portion (4)                it is given this one
 //	sender    'Z'                             all are landed

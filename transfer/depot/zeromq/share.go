@@ -4,18 +4,12 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"path"
 
 	"github.com/wherry-net/wherry/transfer"
 	"github.com/wherry-net/wherry/transfer/depot"
-	"github.com/wherry-net/wherry/transfer/treehash"
 )
 
 const (
-	// A portion ends with the file by which it has so many bytes, or entries: large
-	// enough that asking for the next does not cost, small enough to share well.
-	portionBytes   = 16 << 20
-	portionEntries = 256
 	// maxPortions bounds what a sender keeps of them.
 	maxPortions = 4 << 20
 )
@@ -149,23 +143,6 @@ func (r *Receiver) landed(i int) {
 	}
 }
 
-// A Portion is a part of an offer's list: entries From to To, without To.
-type Portion struct{ From, To int }
-
-// Portions cuts a list into portions: each ends with the entry by which it has 16 MiB
-// or 256 entries.
-func Portions(entries []transfer.Entry) (all []Portion) {
-	from, size := 0, int64(0)
-	for i := range entries {
-		size += max(entries[i].Size, 0)
-		if i == len(entries)-1 || size >= portionBytes || i-from+1 >= portionEntries {
-			all = append(all, Portion{from, i + 1})
-			from, size = i+1, 0
-		}
-	}
-	return all
-}
-
 // Receive lands those portions of the offer that this receiver is given, of a sender
 // whose pattern is [Share], until all are landed somewhere. The result is of what was
 // landed here. Its list is kept in memory.
@@ -177,14 +154,14 @@ func (r *Receiver) Receive(ctx context.Context, offer *depot.Offer, o transfer.R
 	}); err != nil {
 		return sum, err
 	}
-	all := Portions(entries)
+	all := depot.Portions(entries)
 	sum.Peer = r.Addr().String()
 	for len(all) > 0 {
 		i, ok, err := r.take(ctx, len(all))
 		if err != nil || !ok {
 			return sum, err
 		}
-		result, err := transfer.ReceiveStored(ctx, newPart(offer, entries, all[i]), o)
+		result, err := transfer.ReceiveStored(ctx, depot.NewPart(offer, entries, all[i]), o)
 		add(&sum, &result)
 		if err != nil {
 			return sum, fmt.Errorf("receive a part of it: %w", err)
@@ -213,52 +190,4 @@ func add(sum, r *transfer.Result) {
 	sum.Waited.Disk += r.Waited.Disk
 	sum.Waited.Peer += r.Waited.Peer
 	sum.Left = r.Left
-}
-
-// part is a [transfer.Stored] of a portion, and of the directories that it is in.
-type part struct {
-	*depot.Offer
-	entries []transfer.Entry
-	index   []int // of its entries
-}
-
-func newPart(offer *depot.Offer, entries []transfer.Entry, p Portion) *part {
-	x := &part{Offer: offer, entries: entries}
-	above := map[string]bool{}
-	for _, e := range entries[p.From:p.To] {
-		for dir := path.Dir(e.Path); dir != "." && !above[dir]; dir = path.Dir(dir) {
-			above[dir] = true
-		}
-	}
-	if len(above) > 0 {
-		for i, e := range entries[:p.From] {
-			if e.Kind == transfer.Dir && above[e.Path] {
-				x.index = append(x.index, i)
-			}
-		}
-	}
-	for i := p.From; i < p.To; i++ {
-		x.index = append(x.index, i)
-	}
-	return x
-}
-
-// List is [transfer.Stored]'s.
-func (x *part) List(_ context.Context, yield func(transfer.Entry) error) (skipped int, err error) {
-	for _, i := range x.index {
-		if err := yield(x.entries[i]); err != nil {
-			return 0, err
-		}
-	}
-	return 0, nil
-}
-
-// Digest is [transfer.Stored]'s.
-func (x *part) Digest(ctx context.Context, i int) (transfer.StoredEnd, error) {
-	return x.Offer.Digest(ctx, x.index[i])
-}
-
-// Content is [transfer.Stored]'s.
-func (x *part) Content(ctx context.Context, i int, have map[int64]treehash.CV, emit func(int64, []byte) error) (transfer.StoredEnd, error) {
-	return x.Offer.Content(ctx, x.index[i], have, emit)
 }

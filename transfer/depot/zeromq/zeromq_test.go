@@ -439,7 +439,7 @@ func TestShare(t *testing.T) {
 	if _, err := open(dies).List(t.Context(), func(e transfer.Entry) error { entries = append(entries, e); return nil }); err != nil {
 		t.Fatal(err)
 	}
-	if i, ok, err := dies.take(t.Context(), len(Portions(entries))); i != 0 || !ok || err != nil {
+	if i, ok, err := dies.take(t.Context(), len(depot.Portions(entries))); i != 0 || !ok || err != nil {
 		t.Fatal(i, ok, err)
 	}
 	dirs := []string{t.TempDir(), t.TempDir()}
