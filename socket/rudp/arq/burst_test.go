@@ -16,7 +16,7 @@ func TestBursts(t *testing.T) {
 		most, burst, sent := 0, 0, 0
 		last, size := time.Duration(-1), 0
 		cfg := sim.Config{Seed: 1, Forward: netem.Config{Delay: 5 * time.Millisecond}, Reverse: netem.Config{Delay: 5 * time.Millisecond}}
-		cfg.Flows = []sim.Flow{{Bytes: int64(rate / 8), Client: arq.Config{Congestion: arq.Fixed, Rate: rate / 8, Trace: &arq.Trace{
+		cfg.Flows = []sim.Flow{{Bytes: int64(min(rate/8, 25e6)), Client: arq.Config{Congestion: arq.Fixed, Rate: rate / 8, Trace: &arq.Trace{
 			PacketSent: func(e arq.PacketEvent) {
 				if !e.Eliciting || e.MTUProbe {
 					return
@@ -38,7 +38,7 @@ func TestBursts(t *testing.T) {
 		if most > limit {
 			t.Errorf("%.0f Mbit/s: %d bytes at once, want at most %d", rate/1e6, most, limit)
 		}
-		if got := r.Flows[0].Goodput * 8; got < .9*rate {
+		if got := r.Flows[0].Goodput * 8; got < .85*rate { // with the handshake
 			t.Errorf("%.1f Mbit/s of %.1f", got/1e6, rate/1e6)
 		}
 	}
