@@ -127,8 +127,8 @@ func TestViaShare(t *testing.T) {
 	killedWhen(t, some("again"), bin, receive("again")...)
 	watch := startWherry(t, noInput(), "send", "--share", "--count", "2", "--json", "--via", via, src)
 	rs := []*wherryProc{startWherry(t, noInput(), receive("again")...), startWherry(t, noInput(), receive("third")...)}
-	// The dead one has a third of it at most, so they come to have this.
-	for tick := time.NewTicker(10 * time.Millisecond); diskUsage(filepath.Join(dir, "again"), "")+diskUsage(filepath.Join(dir, "third"), "") < 40<<20; <-tick.C {
+	// Whoever of the three was how fast, together they come to have this.
+	for tick := time.NewTicker(10 * time.Millisecond); diskUsage(dir, "") < 60<<20; <-tick.C {
 	}
 	b.Kill()
 	b.Start()
