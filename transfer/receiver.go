@@ -306,9 +306,11 @@ func (r *receiver) run(ctx context.Context, first opened) error {
 	why := func(err error) error {
 		// While the connection is being closed, what still comes is thrown away
 		// beside those who read it: to them it may look like anything. A peer that
-		// was told why may also send that back as its own reason.
+		// was told why may also send that back as its own reason; one that is lost
+		// was told nothing.
 		cause := reason(ctx)
-		late := r.link.closing.Load() && !lost(cause)
+		var garbled *ProtocolError
+		late := r.link.closing.Load() && (!lost(cause) || errors.As(err, &garbled))
 		if cause != nil && !said && (err == nil || lost(err) || late || errors.Is(err, context.Canceled)) {
 			return cause
 		}
