@@ -198,7 +198,7 @@ func TestViaOver(t *testing.T) {
 		if err := os.WriteFile(src, []byte("other content"), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(1100 * time.Millisecond) // it is the program's clock
+		time.Sleep(1100 * time.Millisecond) //permit:time.Sleep the clock is another process's
 	}
 	r := startWherry(t, noInput(), "receive", "--via", b.URL, "--yes", "--dir", dir)
 	if r.wait() != exitNetwork || !strings.Contains(r.errs.String(), "nothing was left under this code") || !strings.Contains(r.errs.String(), "is over, since") {

@@ -55,7 +55,8 @@ func leaveShared(t testing.TB, src string) (*Plan, *Memory, Summary) {
 
 // newSteps is a log for them, which is there before the first.
 func newSteps() *Memory {
-	return &Memory{msgs: [][]byte{make([]byte, 99)}, Twice: func(int64) bool { return rand.IntN(3) == 0 }}
+	r := rand.New(rand.NewPCG(1, 2))
+	return &Memory{msgs: [][]byte{make([]byte, 99)}, Twice: func(int64) bool { return r.IntN(3) == 0 }}
 }
 
 func receiveShare(ctx context.Context, t testing.TB, log Cursor, steps interface {
