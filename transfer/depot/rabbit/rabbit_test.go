@@ -178,7 +178,7 @@ func forward(t testing.TB, to string) *forwarder {
 		t.Fatal(err)
 	}
 	f := &forwarder{ln: ln}
-	t.Cleanup(func() { f.vanish() })
+	t.Cleanup(f.vanish)
 	go func() {
 		for {
 			a, err := ln.Accept()
@@ -201,8 +201,13 @@ func forward(t testing.TB, to string) *forwarder {
 	return f
 }
 
-// vanish reports whether anybody was connected.
-func (f *forwarder) vanish() bool {
+func (f *forwarder) connected() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.conns) > 0
+}
+
+func (f *forwarder) vanish() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.gone = true
@@ -210,7 +215,6 @@ func (f *forwarder) vanish() bool {
 	for _, c := range f.conns {
 		c.Close()
 	}
-	return len(f.conns) > 0
 }
 
 // Of several hosts the dead are skipped, and one that vanishes in the middle is replaced
@@ -234,7 +238,8 @@ func TestHosts(t *testing.T) {
 		return &transfer.Trace{Moved: func(_ *transfer.Entry, n int) {
 			if was := moved; was < 12<<20 && was+n >= 12<<20 {
 				for _, f := range fs {
-					if f.vanish() {
+					if f.connected() {
+						f.vanish()
 						break
 					}
 				}
