@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/wherry-net/wherry/transfer/treehash"
@@ -53,6 +54,15 @@ type job struct {
 type batch struct {
 	frames []byte
 	moved  []moved
+	unsums []unsummed
+}
+
+// An unsummed is a small file in a batch whose digest is still to be put into its
+// end: files are hashed together when the batch is full.
+type unsummed struct {
+	end      fileEnd
+	from, to int // its content in frames
+	at       int // its end
 }
 
 type moved struct {
@@ -230,6 +240,7 @@ func (f *feeder) flush(ctx context.Context, b *batch) error {
 	if len(b.frames) == 0 {
 		return nil
 	}
+	f.sum(b)
 	out := *b
 	if f.pack != nil {
 		out.frames = f.pack.squeeze(out.frames)
@@ -283,7 +294,10 @@ func (f *feeder) file(ctx context.Context, j job, b *batch) error {
 	}
 	content = content[:n]
 	f.changed(file, info, e)
-	end := fileEnd{Entry: j.entry, Size: int64(n), Digest: treehash.Sum(content)}
+	end := fileEnd{Entry: j.entry, Size: int64(n)}
+	if j.compare || n == 0 || len(j.have) > 0 {
+		end.Digest = treehash.Sum(content)
+	}
 	switch {
 	case j.compare:
 		end.Status = statusHash
@@ -292,9 +306,33 @@ func (f *feeder) file(ctx context.Context, j job, b *batch) error {
 		b.frames = frames[:start+frameHeader+dataHeader+n]
 		b.moved = append(b.moved, moved{entry: j.entry, n: n})
 		end.Sent = int64(n)
+		if len(j.have) == 0 {
+			at := len(b.frames)
+			b.frames = end.append(b.frames)
+			b.unsums = append(b.unsums, unsummed{end, at - n, at, at})
+			return nil
+		}
 	}
 	f.end(end, b)
 	return nil
+}
+
+// sum puts the digests of b's small files where they belong.
+func (f *feeder) sum(b *batch) {
+	var files [64][]byte
+	var digests [64]treehash.Digest
+	for some := range slices.Chunk(b.unsums, len(files)) {
+		for i, u := range some {
+			files[i] = b.frames[u.from:u.to]
+		}
+		treehash.Sums(digests[:len(some)], files[:len(some)])
+		for i, u := range some {
+			u.end.Digest = digests[i]
+			f.sent(u.end)
+			u.end.append(b.frames[:u.at])
+		}
+	}
+	b.unsums = b.unsums[:0]
 }
 
 func (f *feeder) end(end fileEnd, b *batch) {
