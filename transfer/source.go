@@ -183,10 +183,16 @@ func (s *Source) sequential() bool {
 // walk calls yield for every entry, directories before what is in them, names in
 // order; and skip for what is left out, with the reason.
 func (s *Source) walk(yield func(Entry) error, skip func(path string, why error)) error {
+	return s.walkFew(0, yield, skip)
+}
+
+// walkFew is walk, and gives up with errLong where a directory has more than most
+// entries (0: any number), of which it looks at no more than that.
+func (s *Source) walkFew(most int, yield func(Entry) error, skip func(path string, why error)) error {
 	if s.opts.SkipEmptyDirs {
 		yield = fullDirs(yield)
 	}
-	w := walker{s: s, yield: yield, skip: skip}
+	w := walker{s: s, most: most, yield: yield, skip: skip}
 	for i := range s.tops {
 		t := &s.tops[i]
 		if t.pipe == nil && s.opts.Select != nil && !s.opts.Select(t.name, t.dir != nil) {
@@ -216,6 +222,7 @@ func (s *Source) walk(yield func(Entry) error, skip func(path string, why error)
 
 type walker struct {
 	s     *Source
+	most  int // entries of a directory, if it is not 0
 	yield func(Entry) error
 	skip  func(path string, why error)
 }
@@ -238,9 +245,16 @@ func (w *walker) tree(p string, info fs.FileInfo, dir *os.Root, name string, abo
 		w.skip(p, bare(err))
 		return nil
 	}
-	entries, err := f.ReadDir(-1)
+	n := -1
+	if w.most > 0 {
+		n = w.most + 1
+	}
+	entries, err := f.ReadDir(n)
 	f.Close()
-	if err != nil {
+	if n > 0 && len(entries) == n {
+		return errLong
+	}
+	if err != nil && (n < 0 || err != io.EOF) { // the end, where a number was asked for
 		w.skip(p, bare(err))
 	}
 	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
