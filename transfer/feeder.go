@@ -261,39 +261,22 @@ func (f *feeder) file(ctx context.Context, j job, b *batch) error {
 	if e.Size == UnknownSize {
 		return f.stream(ctx, j, e, b)
 	}
-	file, info, err := f.src.open(e)
+	if e.Size > smallFile && !f.large(j, e, b) {
+		return nil
+	}
+	start := len(b.frames)
+	frames := append(b.frames, make([]byte, frameHeader+dataHeader+int(min(e.Size, smallFile)))...)
+	// No more than the receiver accepted, should it have grown.
+	content := frames[start+frameHeader+dataHeader:]
+	n, changed, err := f.src.read(e, content)
 	if err != nil {
 		f.fail(j, 0, err, b)
 		return nil
 	}
-	size := min(info.Size(), e.Size) // what the receiver accepted, should it have grown
-	if size > smallFile {
-		f.mu.Lock()
-		for f.big != nil && !f.ended { // another producer opened one at the same time
-			f.wake.Wait()
-		}
-		big := &bigFile{job: j, e: e, file: file, size: size, groups: treehash.Groups(size), info: info, holes: holes{absent: true}}
-		if f.holes || j.compare {
-			big.holes = findHoles(file, info)
-		}
-		big.left.Store(big.groups)
-		big.cvs = make([]treehash.CV, big.groups)
-		f.big = big
-		f.mu.Unlock()
-		f.wake.Broadcast()
-		return nil
-	}
-	defer file.Close()
-	start := len(b.frames)
-	frames := append(b.frames, make([]byte, frameHeader+dataHeader+int(size))...)
-	content := frames[start+frameHeader+dataHeader:]
-	n, err := io.ReadFull(file, content)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		f.fail(j, 0, err, b)
-		return nil
-	}
 	content = content[:n]
-	f.changed(file, info, e)
+	if changed {
+		f.warn(e, changedText)
+	}
 	end := fileEnd{Entry: j.entry, Size: int64(n)}
 	if j.compare || n == 0 || len(j.have) > 0 {
 		end.Digest = treehash.Sum(content)
@@ -315,6 +298,35 @@ func (f *feeder) file(ctx context.Context, j job, b *batch) error {
 	}
 	f.end(end, b)
 	return nil
+}
+
+// large makes a file the source of groups for all producers, unless it has become
+// small.
+func (f *feeder) large(j job, e *Entry, b *batch) (small bool) {
+	file, info, err := f.src.open(e)
+	if err != nil {
+		f.fail(j, 0, err, b)
+		return false
+	}
+	size := min(info.Size(), e.Size) // what the receiver accepted, should it have grown
+	if size <= smallFile {
+		file.Close()
+		return true
+	}
+	f.mu.Lock()
+	for f.big != nil && !f.ended { // another producer opened one at the same time
+		f.wake.Wait()
+	}
+	big := &bigFile{job: j, e: e, file: file, size: size, groups: treehash.Groups(size), info: info, holes: holes{absent: true}}
+	if f.holes || j.compare {
+		big.holes = findHoles(file, info)
+	}
+	big.left.Store(big.groups)
+	big.cvs = make([]treehash.CV, big.groups)
+	f.big = big
+	f.mu.Unlock()
+	f.wake.Broadcast()
+	return false
 }
 
 // sum puts the digests of b's small files where they belong.
@@ -358,9 +370,11 @@ func (f *feeder) fail(j job, sent int64, err error, b *batch) {
 func (f *feeder) changed(file *os.File, before os.FileInfo, e *Entry) {
 	after, err := file.Stat()
 	if err == nil && (after.Size() != before.Size() || !after.ModTime().Equal(before.ModTime())) {
-		f.warn(e, "it changed while it was sent")
+		f.warn(e, changedText)
 	}
 }
+
+const changedText = "it changed while it was sent"
 
 // stream sends a pipe: one producer reads it in order to its end.
 func (f *feeder) stream(ctx context.Context, j job, e *Entry, b *batch) error {

@@ -414,7 +414,7 @@ func (s *Source) open(e *Entry) (*os.File, fs.FileInfo, error) {
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("it became a %s", describeMode(info.Mode()))
+		err = errBecame(info.Mode())
 	}
 	if err != nil {
 		f.Close()
@@ -422,6 +422,37 @@ func (s *Source) open(e *Entry) (*os.File, fs.FileInfo, error) {
 	}
 	return f, info, nil
 }
+
+// read puts an entry's content into p, as far as there is room, and tells whether it
+// was written to meanwhile.
+func (s *Source) read(e *Entry, p []byte) (n int, changed bool, err error) {
+	if top, rest, below := strings.Cut(e.Path, "/"); below && !s.opts.FollowSymlinks {
+		d, err := s.directory(s.byName[top], path.Dir(rest))
+		if err != nil {
+			return 0, false, err
+		}
+		defer s.leave(d)
+		return d.read(path.Base(rest), p)
+	}
+	f, info, err := s.open(e)
+	if err != nil {
+		return 0, false, err
+	}
+	defer f.Close()
+	return readOpen(f, info, p)
+}
+
+// readOpen is read for a file that is open, and was like before.
+func readOpen(f *os.File, before fs.FileInfo, p []byte) (n int, changed bool, err error) {
+	n, err = io.ReadFull(f, p)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return n, false, err
+	}
+	after, err := f.Stat()
+	return n, err == nil && (after.Size() != before.Size() || !after.ModTime().Equal(before.ModTime())), nil
+}
+
+func errBecame(m fs.FileMode) error { return fmt.Errorf("it became a %s", describeMode(m)) }
 
 // pipe is the stream behind an entry of unknown size.
 func (s *Source) pipe(e *Entry) io.Reader { return s.byName[e.Path].pipe }
