@@ -213,6 +213,51 @@ func TestLate(t *testing.T) {
 	}
 }
 
+// overslept is a socket whose owner is stopped while the answer comes and wakes
+// when the deadline is past.
+type overslept struct {
+	net.Conn
+	answered <-chan struct{}
+	slept    bool
+}
+
+func (c *overslept) Read(b []byte) (int, error) {
+	if !c.slept {
+		c.slept = true
+		<-c.answered
+		c.Conn.SetReadDeadline(time.Unix(1, 0))
+	}
+	return c.Conn.Read(b)
+}
+
+// SetReadDeadline takes any as none: the test must not oversleep it in earnest.
+func (c *overslept) SetReadDeadline(time.Time) error { return c.Conn.SetReadDeadline(time.Time{}) }
+
+type oversleeper struct{ answered <-chan struct{} }
+
+func (o oversleeper) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	c, err := (&net.Dialer{}).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return &overslept{Conn: c, answered: o.answered}, nil
+}
+
+// TestOverslept: an answer that had come when the time was over counts.
+func TestOverslept(t *testing.T) {
+	answered := make(chan struct{})
+	s := dnstest.NewFaultServer(t, func(_ int, q []byte, send func([]byte)) {
+		send(edit(wrong(q), func(b []byte) { b[0]++ }))
+		send(right(q))
+		close(answered)
+	}, nil)
+	r := &resolve.Resolver{Servers: []resolve.Upstream{resolve.UpstreamOf(s.Addr)}, Options: patient(resolve.Options{Dialer: oversleeper{answered}})}
+	res := r.Resolve(t.Context(), resolve.Query{Name: "x.test."})
+	if res.Outcome != resolve.Found || res.Strays.WrongID != 1 || len(res.Attempts) != 1 {
+		t.Errorf("%s, %v, %+v, %d attempts", res.Outcome, res.Err, res.Strays, len(res.Attempts))
+	}
+}
+
 func TestRefusedPort(t *testing.T) {
 	s := dnstest.NewFaultServer(t, nil, nil)
 	for _, scheme := range []string{"tcp", "tls", "https"} {
