@@ -77,7 +77,11 @@ func (x *udpExchanger) Exchange(ctx context.Context, m *Message) (raw Raw, err e
 			return raw, &ServerError{x.up, "set a deadline for", err}
 		}
 	}
-	stop := context.AfterFunc(ctx, func() { c.SetDeadline(aLongTimeAgo) })
+	stop := context.AfterFunc(ctx, func() {
+		if ctx.Err() == context.Canceled { // of deadlines the socket knows
+			c.SetDeadline(aLongTimeAgo)
+		}
+	})
 	defer stop()
 
 	raw.Remote = c.RemoteAddr().String()
@@ -93,8 +97,14 @@ func (x *udpExchanger) Exchange(ctx context.Context, m *Message) (raw Raw, err e
 	} else {
 		buf = make([]byte, n)
 	}
+	late := false
 	for {
 		n, err := c.Read(buf)
+		if err != nil && !late && tooLate(ctx, err) {
+			late = true
+			c.SetReadDeadline(time.Now().Add(lateRead))
+			continue
+		}
 		if err != nil {
 			return raw, x.fail(ctx, "read from", err)
 		}
@@ -123,6 +133,18 @@ func (x *udpExchanger) fail(ctx context.Context, op string, err error) error {
 		return context.DeadlineExceeded
 	}
 	return &ServerError{x.up, op, err}
+}
+
+// lateRead is how much longer is read when the time is over. A process that was
+// stopped meanwhile, or had to wait for the processor, finds the deadline past
+// before it has looked at what arrived in time: that is still the answer. It is
+// in the socket already, so what counts is only that it is not 0.
+const lateRead = time.Millisecond
+
+// tooLate reports whether err is a deadline of the clock's and not of a caller
+// who no longer wants to know.
+func tooLate(ctx context.Context, err error) bool {
+	return errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != context.Canceled
 }
 
 // aLongTimeAgo is a deadline that makes blocked reads and writes return.

@@ -3,13 +3,16 @@ package resolve_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/miekg/dns"
@@ -26,6 +29,13 @@ func wrong(q []byte) []byte { return dnstest.Answer(q, nil, wrongRR) }
 func edit(b []byte, f func([]byte)) []byte {
 	f(b)
 	return b
+}
+
+// patient is for answers that are sure to come, however slow the machine: a query
+// goes out again after a minute, which none of these tests takes.
+func patient(o resolve.Options) resolve.Options {
+	o.Timeout, o.Tries = 3*time.Minute, 3
+	return o
 }
 
 // TestFaults sends what must not be taken for the answer, then the answer.
@@ -83,8 +93,8 @@ func TestFaults(t *testing.T) {
 			}, nil)
 			var seen atomic.Int32
 			r := &resolve.Resolver{Servers: []resolve.Upstream{resolve.UpstreamOf(s.Addr)},
-				Options: resolve.Options{Trace: &resolve.Trace{Stray: func(resolve.Upstream, resolve.Stray) { seen.Add(1) }}}}
-			res := r.Resolve(timeout(t, 5*time.Second), resolve.Query{Name: "x.test."})
+				Options: patient(resolve.Options{Trace: &resolve.Trace{Stray: func(resolve.Upstream, resolve.Stray) { seen.Add(1) }}})}
+			res := r.Resolve(t.Context(), resolve.Query{Name: "x.test."})
 			if res.Outcome != resolve.Found || res.Msg.Answer[0].(*dns.A).A.String() != "192.0.2.1" {
 				t.Fatalf("%s, %v: %v", res.Outcome, res.Err, res.Msg)
 			}
@@ -98,47 +108,152 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// pipeNet is a network in simulated time: each query goes to a server at the
+// other end of a pipe, which keeps packets apart as UDP does. Where it knows no
+// server it says at once that nobody is there.
+type pipeNet struct {
+	mu      sync.Mutex
+	servers map[string]dnstest.Handler // by address; nil is silent
+	n       int
+}
+
+func (p *pipeNet) DialContext(_ context.Context, _, address string) (net.Conn, error) {
+	p.mu.Lock()
+	n := p.n
+	p.n++
+	h, ok := p.servers[address]
+	p.mu.Unlock()
+	if !ok {
+		return nil, syscall.ECONNREFUSED
+	}
+	ours, theirs := net.Pipe()
+	go func() {
+		defer theirs.Close()
+		buf := make([]byte, 512)
+		k, err := theirs.Read(buf)
+		if err != nil {
+			return
+		}
+		if h != nil {
+			time.Sleep(10 * time.Millisecond)
+			h(n, buf[:k], func(b []byte) { theirs.Write(b) })
+		}
+		theirs.Read(buf) // until the other end is closed
+	}()
+	return ours, nil
+}
+
+// TestSilence is about time, so its time is simulated.
 func TestSilence(t *testing.T) {
-	s := dnstest.NewFaultServer(t, func(_ int, q []byte, send func([]byte)) {
-		send(edit(wrong(q), func(b []byte) { b[1]++ }))
-	}, nil)
-	r := &resolve.Resolver{Servers: []resolve.Upstream{resolve.UpstreamOf(s.Addr)}, Options: resolve.Options{Timeout: 300 * time.Millisecond, Tries: 3}}
-	start := time.Now()
-	res := r.Resolve(context.Background(), resolve.Query{Name: "x.test."})
-	took := time.Since(start)
-	var te *resolve.TimeoutError
-	if res.Outcome != resolve.Failed || !errors.As(res.Err, &te) {
-		t.Fatalf("%s, %v", res.Outcome, res.Err)
+	synctest.Test(t, func(t *testing.T) {
+		a := netip.MustParseAddrPort("192.0.2.53:5353")
+		p := &pipeNet{servers: map[string]dnstest.Handler{a.String(): func(_ int, q []byte, send func([]byte)) {
+			send(edit(wrong(q), func(b []byte) { b[1]++ }))
+		}}}
+		r := &resolve.Resolver{Servers: []resolve.Upstream{resolve.UpstreamOf(a)}, Options: resolve.Options{Dialer: p, Timeout: 300 * time.Millisecond, Tries: 3}}
+		start := time.Now()
+		res := r.Resolve(t.Context(), resolve.Query{Name: "x.test."})
+		took := time.Since(start)
+		var te *resolve.TimeoutError
+		if res.Outcome != resolve.Failed || !errors.As(res.Err, &te) {
+			t.Fatalf("%s, %v", res.Outcome, res.Err)
+		}
+		if te.Tries != 3 || te.Strays.WrongID != 3 || res.Strays.WrongID != 3 {
+			t.Errorf("%+v", te)
+		}
+		if took < 300*time.Millisecond || took > 310*time.Millisecond {
+			t.Errorf("took %v", took)
+		}
+		checkStarts(t, res, start, 0, 100*time.Millisecond, 200*time.Millisecond)
+		if msg := res.Err.Error(); !strings.Contains(msg, a.String()) || !strings.Contains(msg, "3 with a wrong ID") {
+			t.Errorf("message %q", msg)
+		}
+		if p.n != 3 {
+			t.Errorf("%d queries", p.n)
+		}
+	})
+}
+
+// checkStarts holds the times at which queries went out to those wanted, in
+// simulated time.
+func checkStarts(t *testing.T, res *resolve.Result, start time.Time, want ...time.Duration) {
+	t.Helper()
+	var got []time.Duration
+	for _, at := range res.Attempts {
+		got = append(got, at.Started.Sub(start))
 	}
-	if te.Tries != 3 || te.Strays.WrongID != 3 || res.Strays.WrongID != 3 {
-		t.Errorf("%+v", te)
-	}
-	if took < 280*time.Millisecond || took > 3*time.Second {
-		t.Errorf("took %v", took)
-	}
-	if msg := res.Err.Error(); !strings.Contains(msg, s.Addr.String()) || !strings.Contains(msg, "3 with a wrong ID") {
-		t.Errorf("message %q", msg)
-	}
-	if udp, _ := s.Queries(); udp != 3 {
-		t.Errorf("%d queries", udp)
+	if !slices.Equal(got, want) {
+		t.Errorf("queries after %v, want %v", got, want)
 	}
 }
 
 // TestLate has a server answer its first query after the second went out: the
 // answer counts, and is said to be late.
 func TestLate(t *testing.T) {
-	release := make(chan struct{})
+	first, second := make(chan struct{}), make(chan struct{})
 	s := dnstest.NewFaultServer(t, func(n int, q []byte, send func([]byte)) {
 		if n == 0 {
-			<-release
+			close(first)
+			<-second
 			send(right(q))
-			return
 		}
-		close(release) // and no answer to the second
+		// and no answer to any other
 	}, nil)
-	r := &resolve.Resolver{Servers: []resolve.Upstream{resolve.UpstreamOf(s.Addr)}, Options: resolve.Options{Timeout: 2 * time.Second, Tries: 2}}
-	res := r.Resolve(context.Background(), resolve.Query{Name: "x.test."})
-	if res.Outcome != resolve.Found || res.Strays.Late != 1 || len(res.Attempts) != 2 {
+	// A query every 100 ms, the second when the first is there for certain.
+	r := &resolve.Resolver{Servers: []resolve.Upstream{resolve.UpstreamOf(s.Addr)}, Options: resolve.Options{Timeout: time.Minute, Tries: 600,
+		Trace: &resolve.Trace{Sent: func(_ resolve.Upstream, _ resolve.Query, try int) {
+			if try == 1 {
+				<-first
+				close(second)
+			}
+		}}}}
+	res := r.Resolve(t.Context(), resolve.Query{Name: "x.test."})
+	if res.Outcome != resolve.Found || res.Strays.Late != 1 || len(res.Attempts) < 2 || res.Attempts[0].Err != nil {
+		t.Errorf("%s, %v, %+v, %d attempts", res.Outcome, res.Err, res.Strays, len(res.Attempts))
+	}
+}
+
+// overslept is a socket whose owner is stopped while the answer comes and wakes
+// when the deadline is past.
+type overslept struct {
+	net.Conn
+	answered <-chan struct{}
+	slept    bool
+}
+
+func (c *overslept) Read(b []byte) (int, error) {
+	if !c.slept {
+		c.slept = true
+		<-c.answered
+		c.Conn.SetReadDeadline(time.Unix(1, 0))
+	}
+	return c.Conn.Read(b)
+}
+
+// SetReadDeadline takes any as none: the test must not oversleep it in earnest.
+func (c *overslept) SetReadDeadline(time.Time) error { return c.Conn.SetReadDeadline(time.Time{}) }
+
+type oversleeper struct{ answered <-chan struct{} }
+
+func (o oversleeper) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	c, err := (&net.Dialer{}).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return &overslept{Conn: c, answered: o.answered}, nil
+}
+
+// TestOverslept: an answer that had come when the time was over counts.
+func TestOverslept(t *testing.T) {
+	answered := make(chan struct{})
+	s := dnstest.NewFaultServer(t, func(_ int, q []byte, send func([]byte)) {
+		send(edit(wrong(q), func(b []byte) { b[0]++ }))
+		send(right(q))
+		close(answered)
+	}, nil)
+	r := &resolve.Resolver{Servers: []resolve.Upstream{resolve.UpstreamOf(s.Addr)}, Options: patient(resolve.Options{Dialer: oversleeper{answered}})}
+	res := r.Resolve(t.Context(), resolve.Query{Name: "x.test."})
+	if res.Outcome != resolve.Found || res.Strays.WrongID != 1 || len(res.Attempts) != 1 {
 		t.Errorf("%s, %v, %+v, %d attempts", res.Outcome, res.Err, res.Strays, len(res.Attempts))
 	}
 }
@@ -146,36 +261,36 @@ func TestLate(t *testing.T) {
 func TestRefusedPort(t *testing.T) {
 	s := dnstest.NewFaultServer(t, nil, nil)
 	for _, scheme := range []string{"tcp", "tls", "https"} {
-		r := &resolve.Resolver{Servers: []resolve.Upstream{upstream(t, scheme, s.Addr)}}
-		start := time.Now()
-		res := r.Resolve(context.Background(), resolve.Query{Name: "x.test."})
+		r := &resolve.Resolver{Servers: []resolve.Upstream{upstream(t, scheme, s.Addr)}, Options: patient(resolve.Options{})}
+		res := r.Resolve(t.Context(), resolve.Query{Name: "x.test."})
 		var se *resolve.ServerError
-		if !errors.As(res.Err, &se) || time.Since(start) > 3*time.Second {
-			t.Errorf("%s: %v after %v", scheme, res.Err, time.Since(start))
+		if !errors.As(res.Err, &se) || len(res.Attempts) != 1 {
+			t.Errorf("%s: %v after %d attempts", scheme, res.Err, len(res.Attempts))
 		}
 	}
 	// UDP: the kernel tells us of the ICMP message.
 	a := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), dnstest.FreePort(t))
-	r := &resolve.Resolver{Servers: []resolve.Upstream{resolve.UpstreamOf(a)}}
-	start := time.Now()
-	res := r.Resolve(context.Background(), resolve.Query{Name: "x.test."})
+	r := &resolve.Resolver{Servers: []resolve.Upstream{resolve.UpstreamOf(a)}, Options: patient(resolve.Options{})}
+	res := r.Resolve(t.Context(), resolve.Query{Name: "x.test."})
 	var se *resolve.ServerError
-	if !errors.As(res.Err, &se) || time.Since(start) > 3*time.Second {
-		t.Errorf("udp: %v after %v", res.Err, time.Since(start))
+	if !errors.As(res.Err, &se) || len(res.Attempts) != 1 {
+		t.Errorf("udp: %v after %d attempts", res.Err, len(res.Attempts))
 	}
 }
 
+func rcode(rc int) dnstest.Handler {
+	return func(_ int, q []byte, send func([]byte)) {
+		send(dnstest.Answer(q, func(m *dns.Msg) { m.Rcode = rc }))
+	}
+}
+
+func answerRight(_ int, q []byte, send func([]byte)) { send(right(q)) }
+
 // TestFailover has servers that fail before one that answers.
 func TestFailover(t *testing.T) {
-	rcode := func(rc int) dnstest.Handler {
-		return func(_ int, q []byte, send func([]byte)) {
-			send(dnstest.Answer(q, func(m *dns.Msg) { m.Rcode = rc }))
-		}
-	}
-	good := dnstest.NewFaultServer(t, func(_ int, q []byte, send func([]byte)) { send(right(q)) }, nil)
+	good := dnstest.NewFaultServer(t, answerRight, nil)
 	servfail := dnstest.NewFaultServer(t, rcode(dns.RcodeServerFailure), nil)
 	refused := dnstest.NewFaultServer(t, rcode(dns.RcodeRefused), nil)
-	silent := dnstest.NewFaultServer(t, nil, nil)
 	nx := dnstest.NewFaultServer(t, rcode(dns.RcodeNameError), nil)
 	closed := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), dnstest.FreePort(t))
 	for _, tt := range []struct {
@@ -185,23 +300,55 @@ func TestFailover(t *testing.T) {
 		queries int
 	}{
 		{"servfail then good", []netip.AddrPort{servfail.Addr, good.Addr}, resolve.Found, 2},
-		{"all kinds then good", []netip.AddrPort{refused.Addr, closed, silent.Addr, good.Addr}, resolve.Found, 4},
+		{"all kinds then good", []netip.AddrPort{refused.Addr, closed, servfail.Addr, good.Addr}, resolve.Found, 4},
 		{"no such name is an answer", []netip.AddrPort{nx.Addr, good.Addr}, resolve.NXDomain, 1},
 		{"only failures", []netip.AddrPort{refused.Addr, servfail.Addr}, resolve.ServFail, 2},
 		{"refused", []netip.AddrPort{refused.Addr}, resolve.Refused, 1},
-		{"refused and silent", []netip.AddrPort{silent.Addr, refused.Addr}, resolve.Refused, 4},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			r := &resolve.Resolver{Options: resolve.Options{Timeout: 1200 * time.Millisecond, Tries: 3}}
+			r := &resolve.Resolver{Options: patient(resolve.Options{})}
 			for _, a := range tt.servers {
 				r.Servers = append(r.Servers, resolve.UpstreamOf(a))
 			}
-			res := r.Resolve(context.Background(), resolve.Query{Name: "x.test."})
+			res := r.Resolve(t.Context(), resolve.Query{Name: "x.test."})
 			if res.Outcome != tt.want || len(res.Attempts) != tt.queries {
 				t.Errorf("%s, %v, %d attempts %+v", res.Outcome, res.Err, len(res.Attempts), res.Attempts)
 			}
 			noRawControls(t, res)
+		})
+	}
+}
+
+// TestFailoverFromSilence has servers that say nothing among the others, in
+// simulated time: they cost theirs, and no more.
+func TestFailoverFromSilence(t *testing.T) {
+	const ms = time.Millisecond
+	good, silent, refused, closed := netip.MustParseAddrPort("192.0.2.1:53"), netip.MustParseAddrPort("192.0.2.2:53"), netip.MustParseAddrPort("192.0.2.3:53"), netip.MustParseAddrPort("192.0.2.4:53")
+	for _, tt := range []struct {
+		name    string
+		servers []netip.AddrPort
+		want    resolve.Outcome
+		starts  []time.Duration
+		took    time.Duration
+	}{
+		{"all kinds then good", []netip.AddrPort{refused, closed, silent, good}, resolve.Found, []time.Duration{0, 10 * ms, 10 * ms, 110 * ms}, 120 * ms},
+		{"refused and silent", []netip.AddrPort{silent, refused}, resolve.Refused, []time.Duration{0, 200 * ms, 210 * ms, 410 * ms}, 1200 * ms},
+		{"silent", []netip.AddrPort{silent}, resolve.Failed, []time.Duration{0, 400 * ms, 800 * ms}, 1200 * ms},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := &pipeNet{servers: map[string]dnstest.Handler{good.String(): answerRight, silent.String(): nil, refused.String(): rcode(dns.RcodeRefused)}}
+				r := &resolve.Resolver{Options: resolve.Options{Dialer: p, Timeout: 1200 * ms, Tries: 3}}
+				for _, a := range tt.servers {
+					r.Servers = append(r.Servers, resolve.UpstreamOf(a))
+				}
+				start := time.Now()
+				res := r.Resolve(t.Context(), resolve.Query{Name: "x.test."})
+				if took := time.Since(start).Round(10 * ms); res.Outcome != tt.want || took != tt.took {
+					t.Errorf("%s, %v after %v, want %s after %v", res.Outcome, res.Err, took, tt.want, tt.took)
+				}
+				checkStarts(t, res, start, tt.starts...)
+			})
 		})
 	}
 }
@@ -218,13 +365,13 @@ func TestTruncated(t *testing.T) {
 	}
 	for name, udp := range map[string]dnstest.Handler{"clean": truncate, "cut in a record": cut} {
 		s := dnstest.NewFaultServer(t, udp, tcp)
-		r := &resolve.Resolver{Servers: []resolve.Upstream{resolve.UpstreamOf(s.Addr)}}
+		r := &resolve.Resolver{Servers: []resolve.Upstream{resolve.UpstreamOf(s.Addr)}, Options: patient(resolve.Options{})}
 		t.Cleanup(func() { r.Close() })
 		res := r.Resolve(context.Background(), resolve.Query{Name: "x.test."})
 		if res.Outcome != resolve.Found || !res.Truncated || res.Transport != resolve.TCP || res.Records()[0].(*dns.A).A.String() != "192.0.2.1" {
 			t.Errorf("%s: %s, %v", name, res.Outcome, res.Err)
 		}
-		keep := &resolve.Resolver{Servers: r.Servers, Options: resolve.Options{KeepTruncated: true}}
+		keep := &resolve.Resolver{Servers: r.Servers, Options: patient(resolve.Options{KeepTruncated: true})}
 		res = keep.Resolve(context.Background(), resolve.Query{Name: "x.test."})
 		if res.Err != nil || !res.Msg.Truncated || res.Transport != resolve.UDP {
 			t.Errorf("%s, kept: %s, %v", name, res.Outcome, res.Err)
@@ -232,7 +379,7 @@ func TestTruncated(t *testing.T) {
 	}
 	// Nobody answers over TCP.
 	s := dnstest.NewFaultServer(t, truncate, nil)
-	r := &resolve.Resolver{Servers: []resolve.Upstream{resolve.UpstreamOf(s.Addr)}}
+	r := &resolve.Resolver{Servers: []resolve.Upstream{resolve.UpstreamOf(s.Addr)}, Options: patient(resolve.Options{})}
 	if res := r.Resolve(context.Background(), resolve.Query{Name: "x.test."}); res.Outcome != resolve.Failed {
 		t.Errorf("without TCP: %s", res.Outcome)
 	}
@@ -243,7 +390,7 @@ func TestTruncated(t *testing.T) {
 func TestStreamFaults(t *testing.T) {
 	ask := func(h dnstest.Handler) *resolve.Result {
 		s := dnstest.NewFaultServer(t, nil, h)
-		r := &resolve.Resolver{Servers: []resolve.Upstream{upstream(t, "tcp", s.Addr)}, Options: resolve.Options{Timeout: 2 * time.Second, Tries: 1}}
+		r := &resolve.Resolver{Servers: []resolve.Upstream{upstream(t, "tcp", s.Addr)}, Options: patient(resolve.Options{})}
 		defer r.Close()
 		return r.Resolve(context.Background(), resolve.Query{Name: "x.test."})
 	}
@@ -265,7 +412,7 @@ func TestStreamFaults(t *testing.T) {
 	}
 	// The server closes after each answer: the next query opens anew.
 	s := dnstest.NewFaultServer(t, nil, func(_ int, q []byte, send func([]byte)) { send(right(q)); send(nil) })
-	r := &resolve.Resolver{Servers: []resolve.Upstream{upstream(t, "tcp", s.Addr)}}
+	r := &resolve.Resolver{Servers: []resolve.Upstream{upstream(t, "tcp", s.Addr)}, Options: patient(resolve.Options{})}
 	defer r.Close()
 	for i := range 5 {
 		if res := r.Resolve(context.Background(), resolve.Query{Name: "x.test."}); res.Outcome != resolve.Found {
@@ -283,7 +430,7 @@ func TestEDNSFallback(t *testing.T) {
 		// An old server: a bare header, or a response without OPT.
 		send(append(append(slices.Clone(q[:2]), 0x81, 0x81), make([]byte, 8)...))
 	}, nil)
-	r := &resolve.Resolver{Servers: []resolve.Upstream{resolve.UpstreamOf(s.Addr)}}
+	r := &resolve.Resolver{Servers: []resolve.Upstream{resolve.UpstreamOf(s.Addr)}, Options: patient(resolve.Options{})}
 	res := r.Resolve(context.Background(), resolve.Query{Name: "x.test."})
 	if res.Outcome != resolve.Found || !res.EDNSDropped {
 		t.Errorf("%s, %v, dropped %v", res.Outcome, res.Err, res.EDNSDropped)
@@ -298,19 +445,26 @@ func TestRandomCase(t *testing.T) {
 		send(dnstest.Answer(q, func(m *dns.Msg) { m.Question[0].Name = strings.ToLower(m.Question[0].Name) }, name+" 1 IN A 192.0.2.1"))
 	}
 	same := func(_ int, q []byte, send func([]byte)) { send(dnstest.Answer(q, nil, name+" 1 IN A 192.0.2.1")) }
-	ask := func(h dnstest.Handler, on bool) *resolve.Result {
+	ask := func(h dnstest.Handler, o resolve.Options) *resolve.Result {
 		s := dnstest.NewFaultServer(t, h, nil)
-		r := &resolve.Resolver{Servers: []resolve.Upstream{resolve.UpstreamOf(s.Addr)}, Options: resolve.Options{RandomCase: on, Timeout: 200 * time.Millisecond, Tries: 1}}
+		r := &resolve.Resolver{Servers: []resolve.Upstream{resolve.UpstreamOf(s.Addr)}, Options: patient(o)}
 		return r.Resolve(context.Background(), resolve.Query{Name: name})
 	}
-	if res := ask(same, true); res.Outcome != resolve.Found || res.Msg.Question[0].Name == name {
+	if res := ask(same, resolve.Options{RandomCase: true}); res.Outcome != resolve.Found || res.Msg.Question[0].Name == name {
 		t.Errorf("repeated: %s, %v, %v", res.Outcome, res.Err, res.Msg)
 	}
-	if res := ask(lower, true); res.Outcome != resolve.Failed || res.Strays.WrongCase != 1 || res.Strays.Spoofed() != 1 {
-		t.Errorf("lowered: %s, %+v", res.Outcome, res.Strays)
-	}
-	if res := ask(lower, false); res.Outcome != resolve.Found {
+	if res := ask(lower, resolve.Options{}); res.Outcome != resolve.Found {
 		t.Errorf("lowered, not checked: %s, %v", res.Outcome, res.Err)
+	}
+	// No answer but the lowered one ever comes, so the wait for one is ended
+	// when it has been seen and not been taken.
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	s := dnstest.NewFaultServer(t, lower, nil)
+	r := &resolve.Resolver{Servers: []resolve.Upstream{resolve.UpstreamOf(s.Addr)},
+		Options: patient(resolve.Options{RandomCase: true, Trace: &resolve.Trace{Stray: func(resolve.Upstream, resolve.Stray) { cancel() }}})}
+	if res := r.Resolve(ctx, resolve.Query{Name: name}); res.Outcome != resolve.Failed || res.Strays.WrongCase != 1 || res.Strays.Spoofed() != 1 {
+		t.Errorf("lowered: %s, %+v", res.Outcome, res.Strays)
 	}
 }
 
@@ -356,9 +510,9 @@ func TestCookies(t *testing.T) {
 			send(dnstest.Answer(q, with(c), rightRR))
 		}
 	}, nil)
-	r := &resolve.Resolver{Servers: []resolve.Upstream{resolve.UpstreamOf(s.Addr)}, Options: resolve.Options{Cookies: new(resolve.CookieJar)}}
+	r := &resolve.Resolver{Servers: []resolve.Upstream{resolve.UpstreamOf(s.Addr)}, Options: patient(resolve.Options{Cookies: new(resolve.CookieJar)})}
 	for range 2 {
-		res := r.Resolve(timeout(t, 5*time.Second), resolve.Query{Name: "x.test."})
+		res := r.Resolve(t.Context(), resolve.Query{Name: "x.test."})
 		if res.Outcome != resolve.Found || res.Records()[0].(*dns.A).A.String() != "192.0.2.1" || !res.ServerCookie || res.Strays.WrongCookie != 2 {
 			t.Fatalf("%s, %v, %+v", res.Outcome, res.Err, res.Strays)
 		}
@@ -370,19 +524,44 @@ func TestCookies(t *testing.T) {
 	}
 }
 
+// TestCancel gives up a query that waits: the server has it and says nothing,
+// or has accepted the connection and says nothing of TLS.
 func TestCancel(t *testing.T) {
-	s := dnstest.NewFaultServer(t, nil, func(int, []byte, func([]byte)) {})
+	waits := make(chan struct{}, 100)
+	s := dnstest.NewFaultServer(t, func(int, []byte, func([]byte)) { waits <- struct{}{} }, func(int, []byte, func([]byte)) { waits <- struct{}{} })
+	hello, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hello.Close()
+	go func() {
+		for {
+			c, err := hello.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				var b [1]byte
+				c.Read(b[:])
+				waits <- struct{}{}
+				io.Copy(io.Discard, c)
+			}()
+		}
+	}()
 	for _, scheme := range []string{"udp", "tcp", "tls", "https"} {
 		ctx, cancel := context.WithCancelCause(context.Background())
 		why := errors.New("the user changed his mind")
-		r := &resolve.Resolver{Servers: []resolve.Upstream{upstream(t, scheme, s.Addr)},
-			Options: resolve.Options{Trace: &resolve.Trace{Sent: func(resolve.Upstream, resolve.Query, int) {
-				time.AfterFunc(20*time.Millisecond, func() { cancel(why) })
-			}}}}
-		start := time.Now()
+		a := s.Addr
+		if scheme == "tls" || scheme == "https" {
+			a = hello.Addr().(*net.TCPAddr).AddrPort()
+		}
+		// Half an hour: who does not heed the cancelling hangs here.
+		r := &resolve.Resolver{Servers: []resolve.Upstream{upstream(t, scheme, a)}, Options: resolve.Options{Timeout: 30 * time.Minute, Tries: 1}}
+		go func() { <-waits; cancel(why) }()
 		res := r.Resolve(ctx, resolve.Query{Name: "x.test."})
-		if res.Outcome != resolve.Failed || !errors.Is(res.Err, why) && !errors.Is(res.Err, context.Canceled) || time.Since(start) > 2*time.Second {
-			t.Errorf("%s: %v after %v", scheme, res.Err, time.Since(start))
+		if res.Outcome != resolve.Failed || !errors.Is(res.Err, why) && !errors.Is(res.Err, context.Canceled) {
+			t.Errorf("%s: %v", scheme, res.Err)
 		}
 		r.Close()
 	}
@@ -412,7 +591,7 @@ func TestOtherSource(t *testing.T) {
 		}
 		server.WriteTo(right(buf[:n]), from)
 	}()
-	r := &resolve.Resolver{Servers: []resolve.Upstream{resolve.UpstreamOf(server.LocalAddr().(*net.UDPAddr).AddrPort())}}
+	r := &resolve.Resolver{Servers: []resolve.Upstream{resolve.UpstreamOf(server.LocalAddr().(*net.UDPAddr).AddrPort())}, Options: patient(resolve.Options{})}
 	res := r.Resolve(t.Context(), resolve.Query{Name: "x.test."})
 	if res.Outcome != resolve.Found || res.Records()[0].(*dns.A).A.String() != "192.0.2.1" {
 		t.Errorf("%s, %v, %v", res.Outcome, res.Err, res.Records())

@@ -65,7 +65,11 @@ func (x *mdnsExchanger) Exchange(ctx context.Context, m *Message) (raw Raw, err 
 	if d, ok := ctx.Deadline(); ok {
 		c.SetDeadline(d)
 	}
-	stop := context.AfterFunc(ctx, func() { c.SetDeadline(aLongTimeAgo) })
+	stop := context.AfterFunc(ctx, func() {
+		if ctx.Err() == context.Canceled {
+			c.SetDeadline(aLongTimeAgo)
+		}
+	})
 	defer stop()
 
 	raw.Started = time.Now()
@@ -75,8 +79,14 @@ func (x *mdnsExchanger) Exchange(ctx context.Context, m *Message) (raw Raw, err 
 	}
 	var all *dns.Msg
 	buf := make([]byte, 9000) // RFC 6762 section 17
+	late := false
 	for {
 		n, from, err := c.ReadFrom(buf)
+		if err != nil && !late && tooLate(ctx, err) {
+			late = true
+			c.SetReadDeadline(time.Now().Add(lateRead))
+			continue
+		}
 		if err != nil {
 			if all != nil {
 				break
@@ -102,7 +112,9 @@ func (x *mdnsExchanger) Exchange(ctx context.Context, m *Message) (raw Raw, err 
 			if m.Query.Type != dns.TypePTR && m.Query.Type != dns.TypeANY {
 				break // names of hosts are unique on the link
 			}
-			c.SetReadDeadline(time.Now().Add(mdnsGather))
+			if !late {
+				c.SetReadDeadline(time.Now().Add(mdnsGather))
+			}
 			continue
 		}
 		mergeMDNS(all, msg)

@@ -25,9 +25,9 @@ func TestEDNSOptions(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := run(t)
-			r := &resolve.Resolver{Servers: []resolve.Upstream{upstream(t, "udp", p.Addr)}, Options: resolve.Options{
+			r := &resolve.Resolver{Servers: []resolve.Upstream{upstream(t, "udp", p.Addr)}, Options: patient(resolve.Options{
 				NSID: true, DNSSEC: true, RandomCase: true, Padding: 64, Cookies: new(resolve.CookieJar),
-				ClientSubnet: netip.MustParsePrefix("192.0.2.0/24"), CheckingDisabled: true, AuthenticData: true}}
+				ClientSubnet: netip.MustParsePrefix("192.0.2.0/24"), CheckingDisabled: true, AuthenticData: true})}
 			for i := range 3 {
 				res := r.Resolve(t.Context(), resolve.Query{Name: "example.test.", Type: dns.TypeMX})
 				if res.Outcome != resolve.Found || !res.ServerCookie || res.Strays.Total() != 0 || res.EDNSDropped {
@@ -43,7 +43,7 @@ func TestEDNSOptions(t *testing.T) {
 					t.Errorf("identity %q", nsid)
 				}
 			}
-			r = &resolve.Resolver{Servers: r.Servers, Options: resolve.Options{NoEDNS: true}}
+			r = &resolve.Resolver{Servers: r.Servers, Options: patient(resolve.Options{NoEDNS: true})}
 			res := r.Resolve(t.Context(), resolve.Query{Name: "example.test."})
 			if res.Outcome != resolve.Found || res.Msg.IsEdns0() != nil {
 				t.Errorf("without EDNS: %s, %v", res.Outcome, res.Err)

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/miekg/dns"
 
@@ -78,7 +77,7 @@ func TestAgainstServers(t *testing.T) {
 			t.Parallel()
 			dig, kdig := dnstest.Tool(t, "dig"), dnstest.Tool(t, "kdig")
 			p := start.run(t)
-			r := &resolve.Resolver{Servers: []resolve.Upstream{upstream(t, "udp", p.Addr)}}
+			r := &resolve.Resolver{Servers: []resolve.Upstream{upstream(t, "udp", p.Addr)}, Options: patient(resolve.Options{})}
 			defer r.Close()
 			for _, q := range questions {
 				typ, ok := resolve.ParseType(q.typ)
@@ -151,7 +150,7 @@ func canonical(t *testing.T, rrs []dns.RR) []string {
 
 func digAnswer(t *testing.T, tool string, a netip.AddrPort, name, typ string) (rcode string, rrs []string) {
 	t.Helper()
-	args := []string{"@" + a.Addr().String(), "-p", fmt.Sprint(a.Port()), name, typ}
+	args := []string{"@" + a.Addr().String(), "-p", fmt.Sprint(a.Port()), name, typ, "+time=60"}
 	if strings.HasSuffix(tool, "kdig") {
 		args = append(args, "+noidn") // it would print U-labels
 	}
@@ -191,7 +190,7 @@ func digAnswer(t *testing.T, tool string, a netip.AddrPort, name, typ string) (r
 func TestShortEqualsDig(t *testing.T) {
 	dig := dnstest.Tool(t, "dig")
 	p := dnstest.NSD(t, dnstest.Config{Zones: testZones(t)})
-	r := &resolve.Resolver{Servers: []resolve.Upstream{upstream(t, "udp", p.Addr)}}
+	r := &resolve.Resolver{Servers: []resolve.Upstream{upstream(t, "udp", p.Addr)}, Options: patient(resolve.Options{})}
 	for _, q := range questions {
 		typ, _ := resolve.ParseType(q.typ)
 		var b strings.Builder
@@ -199,7 +198,7 @@ func TestShortEqualsDig(t *testing.T) {
 		if err := pr.Print(r.Resolve(context.Background(), resolve.Query{Name: q.name, Type: typ})); err != nil {
 			t.Fatal(err)
 		}
-		out, err := exec.Command(dig, "@127.0.0.1", "-p", fmt.Sprint(p.Addr.Port()), q.name, q.typ, "+short").Output()
+		out, err := exec.Command(dig, "@127.0.0.1", "-p", fmt.Sprint(p.Addr.Port()), q.name, q.typ, "+short", "+time=60").Output()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -210,10 +209,4 @@ func TestShortEqualsDig(t *testing.T) {
 			t.Errorf("%s %s:\ngot  %q\nwant %q", q.name, q.typ, got, want)
 		}
 	}
-}
-
-func timeout(t testing.TB, d time.Duration) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), d)
-	t.Cleanup(cancel)
-	return ctx
 }

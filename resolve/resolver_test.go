@@ -320,7 +320,7 @@ func TestCompare(t *testing.T) {
 		}
 		return nil
 	}}
-	ask := func(hosts ...string) *resolve.Comparison {
+	ask := func(t *testing.T, hosts ...string) *resolve.Comparison {
 		q := resolve.Query{Name: "x.test.", Type: dns.TypeMX}
 		var rs []*resolve.Result
 		for _, h := range hosts {
@@ -343,7 +343,8 @@ func TestCompare(t *testing.T) {
 		{[]string{"192.0.2.1", "192.0.2.9"}, resolve.Unknown, "[[0]]", 2},
 		{[]string{"192.0.2.9"}, resolve.Unknown, "[]", 0},
 	} {
-		c := ask(tt.hosts...)
+		var c *resolve.Comparison
+		synctest.Test(t, func(t *testing.T) { c = ask(t, tt.hosts...) })
 		if c.Verdict() != tt.verdict || fmt.Sprint(c.Groups) != tt.groups || len(c.Rows) != tt.rows {
 			t.Errorf("%v: %s, groups %v, %d rows", tt.hosts, c.Verdict(), c.Groups, len(c.Rows))
 		}

@@ -51,7 +51,7 @@ func TestEncrypted(t *testing.T) {
 func askEncrypted(t *testing.T, certs *dnstest.Certs, scheme string, a netip.AddrPort, tr map[resolve.Scheme]resolve.NewExchanger) {
 	u := upstream(t, scheme, a)
 	r := &resolve.Resolver{Servers: []resolve.Upstream{u},
-		Options: resolve.Options{TLS: &tls.Config{RootCAs: certs.Pool}, Transports: tr}}
+		Options: patient(resolve.Options{TLS: &tls.Config{RootCAs: certs.Pool}, Transports: tr})}
 	defer r.Close()
 	for i, q := range []string{"example.test.", "long.example.test."} {
 		res := r.Resolve(context.Background(), resolve.Query{Name: q, Type: dns.TypeTXT})

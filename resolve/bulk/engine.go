@@ -132,9 +132,10 @@ type engine struct {
 	flags   uint16 // of every query
 	seq     uint64
 	stats   Stats
-	ended   bool // the list has ended
-	stopped bool // nothing more is to be started
-	dead    bool // no server answers any more
+	ended   bool  // the list has ended
+	stopped bool  // nothing more is to be started
+	dead    bool  // no server answers any more
+	looked  int64 // when expire was last called
 	turn    int32
 }
 
@@ -151,6 +152,7 @@ const (
 	silentLeast  = 8    // unanswered attempts that it takes besides
 	refusedLeast = 3    // or refusals: many closed ports are told of as one
 	probeSilent  = 5e9
+	stoppedAfter = 1e9 // between two looks at the clock, that are some ms apart, and the process was stopped
 	tcpTries     = 3
 )
 

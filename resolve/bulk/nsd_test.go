@@ -2,8 +2,8 @@ package bulk
 
 import (
 	"bytes"
+	"context"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/wherry-net/wherry/resolve/dnstest"
 )
 
 // needTool skips the test if a program of Debian's is missing, but not in CI.
@@ -44,12 +46,7 @@ func startNSD(t testing.TB, origin, zone string) netip.AddrPort {
 	t.Helper()
 	nsd := needTool(t, "nsd")
 	dir := t.TempDir()
-	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := netip.MustParseAddrPort(c.LocalAddr().String())
-	c.Close()
+	addr := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), dnstest.FreePort(t))
 	if err := os.WriteFile(filepath.Join(dir, "zone"), []byte(zone), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -95,8 +92,14 @@ zone:
 	query := appendQuery(nil, 1, 0, mustName(origin), 6, 0, false)
 	ex := &TCP{Addr: addr}
 	defer ex.Close()
-	for deadline := time.Now().Add(20 * time.Second); ; {
-		if b, err := ex.Exchange(t.Context(), query); err == nil && message(b).rcode() == 0 {
+	answers := func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		b, err := ex.Exchange(ctx, query)
+		return err == nil && message(b).rcode() == 0
+	}
+	for deadline := time.Now().Add(2 * time.Minute); ; {
+		if answers() {
 			return addr
 		}
 		select {
@@ -171,7 +174,7 @@ odd\.name A 192.0.2.11
 	}
 	for _, server := range []Server{{Addr: addr}, {Addr: addr, Exchanger: &TCP{Addr: addr}}} {
 		var out bytes.Buffer
-		stats, err := Run(t.Context(), strings.NewReader(strings.Join(queries, "\n")), &out, Options{Servers: []Server{server}, NoRecurse: true})
+		stats, err := Run(t.Context(), strings.NewReader(strings.Join(queries, "\n")), &out, Options{Servers: []Server{server}, NoRecurse: true, Retries: 40, Timeout: time.Minute})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -181,7 +184,7 @@ odd\.name A 192.0.2.11
 		by := rows(t, out.Bytes())
 		for i, q := range queries {
 			name, qtype, _ := strings.Cut(q, " ")
-			text, err := exec.Command(dig, "+norec", "+noall", "+answer", "+comments", "+nosplit", "-p", fmt.Sprint(addr.Port()), "@127.0.0.1", "-q", name, "-t", qtype).Output()
+			text, err := exec.Command(dig, "+time=60", "+norec", "+noall", "+answer", "+comments", "+nosplit", "-p", fmt.Sprint(addr.Port()), "@127.0.0.1", "-q", name, "-t", qtype).Output()
 			if err != nil {
 				t.Fatal(err)
 			}

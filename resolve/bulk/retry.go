@@ -27,8 +27,26 @@ func (e *engine) late(now int64, s *slot) bool {
 	return e.opt.GiveUp > 0 && now-s.first >= int64(e.opt.GiveUp)
 }
 
+// notice finds out that the process was stopped for a while, by a user or by a
+// busy host: expire is called much more often than this. A server is not to be
+// called silent for a time in which nobody listened to it, and whose answers may
+// still lie in the sockets.
+func (e *engine) notice(now int64) {
+	gap := now - e.looked
+	e.looked = now
+	if gap < stoppedAfter {
+		return
+	}
+	for _, srv := range e.servers {
+		if srv.firstSent != 0 {
+			srv.lastAnswer = min(now, max(srv.lastAnswer, srv.firstSent)+gap)
+		}
+	}
+}
+
 // unanswered notes an attempt that brought nothing, and judges the server.
 func (e *engine) unanswered(srv *server, now int64) {
+	e.notice(now)
 	srv.unanswered++
 	if srv.silent || srv.unanswered < silentLeast {
 		return
@@ -209,6 +227,7 @@ func (e *engine) exchanged(now int64, i int32, pkt []byte, timeout, refused bool
 // expire takes up every slot whose time is over at now. If no server answers
 // any more, it ends those that wait to be sent again, too.
 func (e *engine) expire(now int64, out *outbox) {
+	e.notice(now)
 	e.wheel.expire(e.slots, now, func(i int32) { e.timedOut(now, i, out) })
 	if !e.dead {
 		return

@@ -24,10 +24,15 @@ func TestSynthesiseFull(t *testing.T) {
 			t.Fatal(vd)
 		}
 	}
-	start := time.Now()
-	r, vd, ok := v.Synthesise(now, "a100zz.example.", dns.TypeA)
-	if took := time.Since(start); !ok || r.Kind != NXDomain || vd.State != Secure || took > 100*time.Millisecond {
-		t.Fatalf("%v %v in %v", ok, vd, took)
+	var r *Response
+	var vd Verdict
+	var ok bool
+	work := allocations(func() { r, vd, ok = v.Synthesise(now, "a100zz.example.", dns.TypeA) })
+	if !ok || r.Kind != NXDomain || vd.State != Secure {
+		t.Fatalf("%v %v", ok, vd)
+	}
+	if work > 50_000 { // 14,000 to 21,000; one record after the other takes 120,000
+		t.Errorf("%d allocations", work)
 	}
 	if n := len(r.Authority); n != 6 { // SOA, two NSEC, a signature each
 		t.Errorf("%d records prove it: %v", n, r.Authority)

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -32,31 +33,26 @@ type FaultServer struct {
 func NewFaultServer(t testing.TB, udp, tcp Handler) *FaultServer {
 	t.Helper()
 	s := &FaultServer{}
-	for try := 0; ; try++ {
-		ln, err := net.Listen("tcp4", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if s.udpConn, err = net.ListenPacket("udp4", ln.Addr().String()); err != nil {
-			ln.Close()
-			if try < 20 {
-				continue
-			}
-			t.Fatal(err)
-		}
-		s.Addr = ln.Addr().(*net.TCPAddr).AddrPort()
-		s.tcpLn = ln
-		break
+	// Nobody may take the port for TCP if we do not.
+	a := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(FreePort(t))))
+	var err error
+	if s.udpConn, err = net.ListenPacket("udp4", a); err != nil {
+		t.Fatal(err)
 	}
-	if tcp == nil {
-		s.tcpLn.Close()
-	} else {
+	s.Addr = s.udpConn.LocalAddr().(*net.UDPAddr).AddrPort()
+	if tcp != nil {
+		if s.tcpLn, err = net.Listen("tcp4", a); err != nil {
+			s.udpConn.Close()
+			t.Fatal(err)
+		}
 		s.wg.Go(func() { s.serveTCP(tcp) })
 	}
 	s.wg.Go(func() { s.serveUDP(udp) })
 	t.Cleanup(func() {
 		s.udpConn.Close()
-		s.tcpLn.Close()
+		if s.tcpLn != nil {
+			s.tcpLn.Close()
+		}
 		s.wg.Wait()
 	})
 	return s

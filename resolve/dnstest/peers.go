@@ -70,26 +70,6 @@ func isExecutable(p string) bool {
 	return err == nil && fi.Mode()&0o111 != 0
 }
 
-// FreePort returns a port of 127.0.0.1 that is free for UDP and TCP.
-func FreePort(t testing.TB) uint16 {
-	t.Helper()
-	for range 50 {
-		l, err := net.Listen("tcp4", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		u, err := net.ListenPacket("udp4", l.Addr().String())
-		l.Close()
-		if err == nil {
-			u.Close()
-			return uint16(port)
-		}
-	}
-	t.Fatal("no free port")
-	return 0
-}
-
 func loopback(t testing.TB) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), FreePort(t))
 }
@@ -264,23 +244,42 @@ func (p *Peer) start(t testing.TB, c Config, bin string, args ...string) {
 	for z := range c.Stubs {
 		zones = append(zones, z)
 	}
-	deadline := time.Now().Add(20 * time.Second)
-	for _, z := range zones {
-		for !answers(p.Addr, z) {
+	// Two minutes, as the machine may be busy with everything else.
+	deadline := time.Now().Add(2 * time.Minute)
+	up := func(what string, ready func() bool) {
+		t.Helper()
+		for !ready() {
 			select {
 			case <-exited:
 				t.Fatalf("%s ended at once:\n%s", p.Name, p.log.String())
 			case <-time.After(20 * time.Millisecond):
 			}
 			if time.Now().After(deadline) {
-				t.Fatalf("%s does not answer for %s:\n%s", p.Name, z, p.log.String())
+				t.Fatalf("%s does not answer %s:\n%s", p.Name, what, p.log.String())
 			}
+		}
+	}
+	for _, z := range zones {
+		up("for "+z, func() bool { return answers(p.Addr, z) })
+	}
+	for _, a := range []netip.AddrPort{p.Addr, p.TLS, p.HTTPS} {
+		if a.IsValid() {
+			up("on TCP port "+a.String(), func() bool { return listens(a) })
 		}
 	}
 }
 
+func listens(a netip.AddrPort) bool {
+	c, err := net.DialTimeout("tcp", a.String(), 10*time.Second)
+	if err != nil {
+		return false
+	}
+	c.Close()
+	return true
+}
+
 func answers(a netip.AddrPort, zone string) bool {
-	c := dns.Client{Timeout: time.Second}
+	c := dns.Client{Timeout: 2 * time.Second}
 	m := new(dns.Msg)
 	m.SetQuestion(dns.Fqdn(zone), dns.TypeSOA)
 	r, _, err := c.Exchange(m, a.String())

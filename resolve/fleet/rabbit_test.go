@@ -40,19 +40,22 @@ func TestRabbit(t *testing.T) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	work := func(ctx context.Context, name string) {
-		c, err := DialRabbit(ctx, u, "", patient)
+		t.Helper()
+		c, err := DialRabbit(ctx, u, "", patient) // before the other one can have done it all
 		if err != nil {
-			t.Error(err)
-			return
+			t.Fatal(err)
 		}
-		defer c.Close()
-		if err := Work(ctx, c, WorkerOptions{Name: name, Ask: bulk.Options{Servers: []bulk.Server{server}}}); !errors.Is(err, context.Canceled) {
-			t.Errorf("%s: %v", name, err)
-		}
+		wg.Go(func() {
+			defer c.Close()
+			if err := Work(ctx, c, WorkerOptions{Name: name, Ask: bulk.Options{Servers: []bulk.Server{server}}}); !errors.Is(err, context.Canceled) {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
 	}
 	mortal, die := context.WithCancel(ctx)
-	wg.Go(func() { work(ctx, "one") })
-	wg.Go(func() { work(mortal, "two") })
+	defer die()
+	work(ctx, "one")
+	work(mortal, "two")
 
 	c, err := DialRabbit(ctx, u, "job", patient)
 	if err != nil {
@@ -108,6 +111,7 @@ func TestRabbit(t *testing.T) {
 	if _, err := DialRabbit(ctx, &bad, "", RabbitOptions{}); !errors.Is(err, broker.ErrAuth) {
 		t.Error(err)
 	}
+	// However short or long a try takes: none succeeds.
 	v, err := DialRabbit(ctx, u, "", RabbitOptions{Timeout: 300 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
@@ -148,7 +152,8 @@ func TestSilentBroker(t *testing.T) {
 func TestFullBroker(t *testing.T) {
 	r := brokertest.Start(t, "disk_free_limit.absolute = 9000000000000")
 	u := parseURL(t, r.URL)
-	told := make(chan error, 10)
+	told := make(chan error, 100)
+	// The patience begins when the broker says that it is full, whenever that is.
 	c, err := DialRabbit(t.Context(), u, "job", RabbitOptions{Timeout: 200 * time.Millisecond, Away: func(err error) { told <- err }})
 	if err != nil {
 		t.Fatal(err)
@@ -165,12 +170,14 @@ func TestFullBroker(t *testing.T) {
 	}
 
 	// Whoever stops meanwhile is not kept.
-	c, err = DialRabbit(t.Context(), u, "job", RabbitOptions{Timeout: time.Hour, Away: func(err error) { told <- err }})
+	again := make(chan error, 100) // for this connection has to be told itself
+	c, err = DialRabbit(t.Context(), u, "job", RabbitOptions{Timeout: time.Hour, Away: func(err error) { again <- err }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	go func() { <-told; cancel() }()
+	defer cancel()
+	go func() { <-again; cancel() }()
 	if err := c.Send(ctx, "job", []byte("x")); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}

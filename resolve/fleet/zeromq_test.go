@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/wherry-net/wherry/resolve/bulk"
+	"github.com/wherry-net/wherry/resolve/dnstest"
 	"github.com/wherry-net/wherry/socket"
 	"github.com/wherry-net/wherry/socket/psk"
 	"github.com/wherry-net/wherry/socket/zmtp"
@@ -23,8 +24,13 @@ var testKey = sync.OnceValue(func() psk.Key { return NewZeroMQKey(testWords) })
 
 func listenZeroMQ(t testing.TB, o ZeroMQOptions) *ZeroMQ {
 	t.Helper()
+	return listenZeroMQOn(t, 0, o)
+}
+
+func listenZeroMQOn(t testing.TB, port uint16, o ZeroMQOptions) *ZeroMQ {
+	t.Helper()
 	o.Key = testKey()
-	z, err := ListenZeroMQ(t.Context(), "127.0.0.1:0", o)
+	z, err := ListenZeroMQ(t.Context(), fmt.Sprintf("127.0.0.1:%d", port), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +57,7 @@ func TestZeroMQ(t *testing.T) {
 	server := nameServer(t)
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	one, two := dialZeroMQ(t, z, ZeroMQOptions{Prefetch: 2}), dialZeroMQ(t, z, ZeroMQOptions{Prefetch: 2})
+	one, two := dialZeroMQ(t, z, ZeroMQOptions{Prefetch: 2, Timeout: 5 * time.Minute}), dialZeroMQ(t, z, ZeroMQOptions{Prefetch: 2})
 	work := func(w *ZeroMQWorker, name string, end error) {
 		if err := Work(t.Context(), w, WorkerOptions{Name: name, Ask: bulk.Options{Servers: []bulk.Server{server}}}); !errors.Is(err, end) {
 			t.Errorf("%s: %v", name, err)
@@ -84,7 +90,7 @@ func TestZeroMQ(t *testing.T) {
 	if !died || !broke {
 		t.Error("it was over before anything could break")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	if err := z.Finish(ctx); err != nil {
 		t.Error(err)
@@ -100,7 +106,7 @@ func TestZeroMQ(t *testing.T) {
 // goes to others when it leaves; what it gives back, at once.
 func TestZeroMQCredit(t *testing.T) {
 	z := listenZeroMQ(t, ZeroMQOptions{})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	for i := range 20 {
 		if err := z.Send(ctx, "job", fmt.Append(nil, "batch ", i)); err != nil {
@@ -171,7 +177,7 @@ func TestZeroMQCredit(t *testing.T) {
 }
 
 func TestZeroMQCoordinatorGone(t *testing.T) {
-	z := listenZeroMQ(t, ZeroMQOptions{})
+	z := listenZeroMQOn(t, dnstest.FreePort(t), ZeroMQOptions{}) // which is nobody's when it is gone
 	impatient := dialZeroMQ(t, z, ZeroMQOptions{Timeout: -1})
 	away := make(chan error, 100)
 	patient := dialZeroMQ(t, z, ZeroMQOptions{Timeout: 10 * time.Millisecond, Away: func(err error) { away <- err }})

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/miekg/dns"
@@ -68,7 +69,11 @@ func (n *Network) Exchange(ctx context.Context, server netip.AddrPort, query *dn
 	if err := conn.SetDeadline(deadline); err != nil {
 		return nil, 0, err
 	}
-	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() {
+		if ctx.Err() == context.Canceled { // of deadlines the socket knows
+			conn.SetDeadline(time.Unix(1, 0))
+		}
+	})
 	defer stop()
 	if tr == TCP {
 		wire = append(binary.BigEndian.AppendUint16(nil, uint16(len(wire))), wire...)
@@ -77,8 +82,17 @@ func (n *Network) Exchange(ctx context.Context, server netip.AddrPort, query *dn
 		return nil, time.Since(start), err
 	}
 	buf := make([]byte, dns.MaxMsgSize)
+	late := false
 	for {
 		size, err := readMessage(conn, tr, buf)
+		if tr == UDP && !late && errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != context.Canceled {
+			// A process that was stopped meanwhile, or had to wait for the
+			// processor, finds the deadline past before it has looked at
+			// what arrived in time.
+			late = true
+			conn.SetReadDeadline(time.Now().Add(time.Millisecond))
+			continue
+		}
 		if err != nil {
 			return nil, time.Since(start), err
 		}

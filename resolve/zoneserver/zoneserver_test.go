@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -15,16 +16,37 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/wherry-net/wherry/resolve/dnssec"
+	"github.com/wherry-net/wherry/resolve/dnstest"
 	"github.com/wherry-net/wherry/resolve/iterate"
 	"github.com/wherry-net/wherry/resolve/zoneserver"
 )
 
+// unhurried is the network with all the time that a busy machine may need.
+type unhurried struct{ iterate.Network }
+
+func (n *unhurried) Exchange(ctx context.Context, server netip.AddrPort, query *dns.Msg, tr iterate.Transport) (m *dns.Msg, took time.Duration, err error) {
+	for wait := 2 * time.Second; wait < time.Minute; wait *= 2 {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), wait)
+		m, took, err = n.Network.Exchange(ctx, server, query, tr)
+		cancel()
+		if err == nil {
+			break
+		}
+	}
+	return m, took, err
+}
+
 // TestServe runs the example hierarchy on real sockets and looks names up from
-// its root.
+// its root: on a port that it finds, and on one that is nobody else's.
 func TestServe(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux has all of 127.0.0.0/8")
 	}
+	t.Run("any port", func(t *testing.T) { serve(t, 0) })
+	t.Run("given port", func(t *testing.T) { serve(t, dnstest.FreePort(t)) })
+}
+
+func serve(t *testing.T, port uint16) {
 	h, err := zoneserver.Load("../../testdata/zones")
 	if err != nil {
 		t.Fatal(err)
@@ -32,6 +54,7 @@ func TestServe(t *testing.T) {
 	if err := h.Sign(time.Now()); err != nil {
 		t.Fatal(err)
 	}
+	h.Port = port
 	if err := h.Listen(); err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +66,10 @@ func TestServe(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		if c, err := net.Dial("tcp", net.JoinHostPort("127.53.0.1", "53")); err == nil && h.Port == 53 {
+		if port == 0 {
+			return // which another test may listen on by now
+		}
+		if c, err := net.Dial("tcp", net.JoinHostPort("127.53.0.1", strconv.Itoa(int(port)))); err == nil {
 			c.Close()
 			t.Error("it still listens")
 		}
@@ -55,7 +81,7 @@ func TestServe(t *testing.T) {
 	if err := h.WriteAnchors(&anchors); err != nil {
 		t.Fatal(err)
 	}
-	var o iterate.Options
+	o := iterate.Options{Exchanger: new(unhurried)}
 	if o.Hints, o.Port, err = iterate.ParseHints(&hints, "hints"); err != nil {
 		t.Fatal(err)
 	}
