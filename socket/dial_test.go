@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/wherry-net/wherry/socket/sockettest"
 )
 
 // listen binds a loopback port for the length of the test.
@@ -27,7 +29,7 @@ func listen(t testing.TB, o Options) *Listener {
 func pair(t testing.TB, dial, accept Options) (client, server *Conn) {
 	t.Helper()
 	l := listen(t, accept)
-	d := Dialer{Options: dial}
+	d := Dialer{Options: dial, Timeout: time.Minute}
 	client, err := d.Dial(t.Context(), l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -41,14 +43,6 @@ func pair(t testing.TB, dial, accept Options) (client, server *Conn) {
 	return client, server
 }
 
-// deadPort returns a loopback address where nobody listens.
-func deadPort(t *testing.T) string {
-	l := listen(t, Options{})
-	addr := l.Addr().String()
-	l.Close()
-	return addr
-}
-
 func addrs(ss ...string) func(context.Context, string, string) ([]netip.Addr, error) {
 	return func(context.Context, string, string) (out []netip.Addr, err error) {
 		for _, s := range ss {
@@ -59,7 +53,7 @@ func addrs(ss ...string) func(context.Context, string, string) ([]netip.Addr, er
 }
 
 func TestDialKinds(t *testing.T) {
-	dead := deadPort(t)
+	dead := sockettest.DeadTCP(t).String()
 	_, deadNumber, _ := net.SplitHostPort(dead)
 	notFound := &net.DNSError{Err: "no such host", Name: "nosuch.example", IsNotFound: true}
 	failing := func(err error) func(context.Context, string, string) ([]netip.Addr, error) {
@@ -132,8 +126,9 @@ func TestDialFallsThrough(t *testing.T) {
 	l := listen(t, Options{})
 	_, number, _ := net.SplitHostPort(l.Addr().String())
 	var done []Attempt
-	// 127.0.0.2 is loopback also, but l listens on 127.0.0.1 alone.
-	d := Dialer{Lookup: addrs("127.0.0.2", "127.0.0.1"), Trace: &DialTrace{
+	// 127.0.0.2 is loopback also, but l listens on 127.0.0.1 alone. The second is
+	// tried because the first has failed, and not because it was slow.
+	d := Dialer{Lookup: addrs("127.0.0.2", "127.0.0.1"), Timeout: time.Minute, AttemptDelay: time.Hour, Trace: &DialTrace{
 		AttemptDone: func(a Attempt) { done = append(done, a) },
 	}}
 	c, err := d.Dial(t.Context(), "box:"+number)

@@ -84,7 +84,7 @@ func captured(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	lua := ts.MkAbs("wherry.lua")
 	ts.Check(os.WriteFile(lua, []byte(arq.Dissector), 0o600))
-	cmd := exec.Command(path, "-n", "-r", ts.MkAbs(args[0]), "-X", "lua_script:"+lua, "-T", "fields", "-e", "_ws.col.Protocol", "-e", "wherry.type", "-e", "_ws.malformed", "-e", "wherry.malformed", "-e", "wherry.bad_checksum")
+	cmd := exec.Command(path, "-n", "-o", "udp.try_heuristic_first:TRUE", "-r", ts.MkAbs(args[0]), "-X", "lua_script:"+lua, "-T", "fields", "-e", "_ws.col.Protocol", "-e", "wherry.type", "-e", "_ws.malformed", "-e", "wherry.malformed", "-e", "wherry.bad_checksum")
 	cmd.Env = append(os.Environ(), "HOME="+ts.MkAbs("."), "LC_ALL=C.UTF-8")
 	out, err := cmd.Output()
 	ts.Check(err)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/wherry-net/wherry/socket"
+	"github.com/wherry-net/wherry/socket/sockettest"
 )
 
 // What is no broker is said in a line, and is of the network.
@@ -35,12 +36,7 @@ func TestDialNone(t *testing.T) {
 	}
 	web := listen(func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 400 \x1b[31mBad Request\r\n\r\n") })
 	mute := listen(func(c net.Conn) {})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	nobody := l.Addr().String()
-	l.Close()
+	nobody := sockettest.DeadTCP(t).String()
 	for _, c := range []struct {
 		url  string
 		kind error

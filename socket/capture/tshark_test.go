@@ -35,7 +35,9 @@ func tshark(t *testing.T, args ...string) string {
 		}
 		t.Skip("SKIPPED: tshark is not installed, and nothing else shows that captures can be read")
 	}
-	cmd := exec.Command(path, append([]string{"-n"}, args...)...)
+	// By default a port that somebody has registered says what a datagram is, and the
+	// kernel may have picked one of thirty such.
+	cmd := exec.Command(path, append([]string{"-n", "-o", "udp.try_heuristic_first:TRUE"}, args...)...)
 	cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "LC_ALL=C.UTF-8") // nobody's preferences
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs

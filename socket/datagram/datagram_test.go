@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/wherry-net/wherry/socket/netem"
+	"github.com/wherry-net/wherry/socket/sockettest"
 )
 
 func listen(t testing.TB, network, addr string, o Options) *Conn {
@@ -49,7 +50,7 @@ func messages(n int) []Message {
 // four bytes, since UDP owes nobody an order.
 func gather(t testing.TB, c *Conn, count int, each func(m *Message)) [][]byte {
 	t.Helper()
-	c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	c.SetReadDeadline(time.Now().Add(time.Minute))
 	var out [][]byte
 	ms := messages(4)
 	for len(out) < count {
@@ -242,7 +243,7 @@ func TestDeadlineAndClose(t *testing.T) {
 			if !errors.Is(err, net.ErrClosed) {
 				t.Errorf("%v: %v after Close", mode, err)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("%v: Close does not wake ReadBatch", mode)
 		}
 		if _, err := c.WriteBatch([]Message{{Buf: []byte{1}, Addr: c.LocalAddr()}}); !errors.Is(err, net.ErrClosed) {
@@ -253,15 +254,13 @@ func TestDeadlineAndClose(t *testing.T) {
 
 // A connected socket learns that nobody listens.
 func TestRefused(t *testing.T) {
-	gone := listen(t, "udp4", "127.0.0.1:0", Options{})
-	addr := gone.LocalAddr()
-	gone.Close()
+	addr := sockettest.DeadUDP(t)
 	for _, mode := range modes {
 		c := dial(t, addr, Options{Mode: mode})
 		if _, err := c.WriteBatch([]Message{{Buf: []byte("anyone?")}}); err != nil {
 			t.Fatal(err)
 		}
-		c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		c.SetReadDeadline(time.Now().Add(time.Minute))
 		if _, err := c.ReadBatch(messages(1)); !errors.Is(err, syscall.ECONNREFUSED) && runtime.GOOS != "windows" {
 			t.Errorf("%v: %v, want connection refused", mode, err)
 		}
@@ -300,25 +299,28 @@ func TestHostDrops(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	b.SetReadDeadline(time.Now().Add(time.Minute))
 	ms := messages(64)
-	read := func() (got int) {
-		b.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
-		for {
-			k, err := b.ReadBatch(ms)
-			if err != nil {
-				return got
-			}
-			got += k
+	got, sent := 0, n
+	for last := 0; last < n; {
+		k, err := b.ReadBatch(ms)
+		if err != nil {
+			t.Fatal(err)
 		}
+		got += k
+		last = int(binary.BigEndian.Uint32(ms[k-1].Buf))
+		// What was dropped before a datagram found room is told with that.
+		if d := b.Stats().HostDrops; int(d)+got != last+1 {
+			t.Errorf("%d read, %d counted as dropped, up to number %d", got, d, last)
+		}
+		// There may be room for one more; if not there is something to read.
+		if _, err := a.WriteBatch([]Message{{Buf: train(sent, 1, 1000, 0)}}); err != nil {
+			t.Fatal(err)
+		}
+		sent++
 	}
-	got := read()
-	// The count comes with the next datagram that finds room.
-	if _, err := a.WriteBatch([]Message{{Buf: train(n, 1, 1000, 0)}}); err != nil {
-		t.Fatal(err)
-	}
-	got += read()
-	if d := b.Stats().HostDrops; d == 0 || int(d)+got != n+1 {
-		t.Errorf("%d read, %d counted as dropped, of %d", got, d, n+1)
+	if b.Stats().HostDrops == 0 {
+		t.Errorf("nothing of %d was dropped", sent)
 	}
 }
 
@@ -421,8 +423,12 @@ func TestTimer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// A busy machine is late with everything, but not always; the runtime's timers,
+	// where nobody spins, are a millisecond late but for one in a thousand.
 	var late []time.Duration
-	for range 50 {
+	const fine, inRow = 500 * time.Microsecond, 4
+	row, best := 0, 0
+	for end := time.Now().Add(time.Minute); len(late) < 50 || best < inRow && time.Now().Before(end); {
 		start := time.Now()
 		tm.Set(time.Hour)
 		tm.Set(200 * time.Microsecond)
@@ -434,11 +440,15 @@ func TestTimer(t *testing.T) {
 			t.Errorf("%v too early", -d)
 		}
 		late = append(late, d)
+		if row++; d > fine {
+			row = 0
+		}
+		best = max(best, row)
 	}
 	slices.Sort(late)
-	t.Logf("late by %v (median), %v (worst)", late[25], late[49])
-	if runtime.GOOS == "linux" && late[25] > time.Millisecond {
-		t.Errorf("the median wake-up is %v late: no better than the runtime's timers", late[25])
+	t.Logf("late by %v (best), %v (median), %v (worst)", late[0], late[len(late)/2], late[len(late)-1])
+	if runtime.GOOS == "linux" && best < inRow {
+		t.Errorf("of %d wake-ups never %d in a row were good to %v: no better than the runtime's timers", len(late), inRow, fine)
 	}
 	tm.Set(0)
 	if err := tm.Wait(); err != nil {
@@ -452,7 +462,7 @@ func TestTimer(t *testing.T) {
 		if !errors.Is(err, net.ErrClosed) {
 			t.Errorf("Wait after Close: %v", err)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("Close does not wake Wait")
 	}
 }

@@ -29,7 +29,7 @@ func listen(t testing.TB, cfg Config) *Listener {
 func pair(t testing.TB, client, server Config) (c, s *Conn) {
 	t.Helper()
 	l := listen(t, server)
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	c, err := Dial(ctx, l.AddrPort(), client)
 	if err != nil {

@@ -109,7 +109,7 @@ func TestRouterShrinks(t *testing.T) {
 	var l *Listener
 	var c *Conn
 	server := netip.MustParseAddrPort("10.201.2.1:7557")
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	within(t, nsB, func() (err error) {
 		l, err = Listen(ctx, "udp4", server.String(), Config{})

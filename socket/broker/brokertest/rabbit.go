@@ -5,11 +5,13 @@ package brokertest
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -45,7 +47,7 @@ func Start(t testing.TB, extra ...string) *Rabbit {
 		t.Skip("SKIPPED: rabbitmq-server is missing")
 	}
 	r := &Rabbit{t: t, dir: t.TempDir()}
-	ports := freePorts(t, 3)
+	ports := claim(t)
 	r.port = ports[0]
 	r.URL = fmt.Sprintf("amqp://guest:guest@127.0.0.1:%d/", r.port)
 	conf := fmt.Sprintf("listeners.tcp.1 = 127.0.0.1:%d\nlog.console = true\nlog.console.level = warning\nlog.file = false\n", r.port)
@@ -67,8 +69,10 @@ func Start(t testing.TB, extra ...string) *Rabbit {
 		"RABBITMQ_DIST_PORT="+strconv.Itoa(ports[1]),
 		"ERL_EPMD_ADDRESS=127.0.0.1",
 		"ERL_EPMD_PORT="+strconv.Itoa(ports[2]),
-		// Busy waiting would take the processor from those under test.
-		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1} +sbwt none",
+		// Busy waiting would take the processor from those under test. The two ends of
+		// rabbitmqctl may take longer than seven seconds to find each other.
+		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1} -kernel net_setuptime 120 +sbwt none",
+		"RABBITMQ_CTL_ERL_ARGS=-kernel net_setuptime 120",
 	)
 	r.Start()
 	t.Cleanup(func() {
@@ -84,6 +88,19 @@ func Start(t testing.TB, extra ...string) *Rabbit {
 // Start starts the broker again after Kill.
 func (r *Rabbit) Start() {
 	r.t.Helper()
+	var err error
+	// A broker that finds its own name still known to the port mapper, or a program on
+	// one of its ports, gives up: such is over in a moment.
+	for range 3 {
+		if err = r.run(); err == nil {
+			return
+		}
+		r.t.Log(err)
+	}
+	r.t.Fatal("rabbitmq-server does not start")
+}
+
+func (r *Rabbit) run() error {
 	r.log = &buffer{}
 	r.cmd = exec.Command(server)
 	r.cmd.Env, r.cmd.Stdout, r.cmd.Stderr = r.env, r.log, r.log
@@ -100,17 +117,19 @@ func (r *Rabbit) Start() {
 	}()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for range 20 * 120 { // two minutes: Erlang starts slowly on a busy machine
+	// Erlang starts slowly on a busy machine.
+	for end := time.Now().Add(4 * time.Minute); time.Now().Before(end); {
 		select {
 		case <-exited:
-			r.t.Fatalf("rabbitmq-server has ended:\n%s", r.log)
+			return fmt.Errorf("rabbitmq-server has ended:\n%s", r.log)
 		case <-tick.C:
 		}
 		if r.answers() {
-			return
+			return nil
 		}
 	}
-	r.t.Fatalf("rabbitmq-server does not answer:\n%s", r.log)
+	r.Kill()
+	return fmt.Errorf("rabbitmq-server does not answer:\n%s", r.log)
 }
 
 // answers reports whether the broker speaks AMQP: what it says to a header of
@@ -149,7 +168,7 @@ func (r *Rabbit) Settle() {
 	r.t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for range 50 * 60 {
+	for end := time.Now().Add(4 * time.Minute); time.Now().Before(end); {
 		names, _ := filepath.Glob(filepath.Join(r.dir, "mnesia", "*", "coordination", "*", "names.dets"))
 		for _, n := range names {
 			if b, err := os.ReadFile(n); err == nil && bytes.Contains(b, []byte("rabbit_stream_coordinator")) {
@@ -167,17 +186,55 @@ func (r *Rabbit) Kill() {
 	<-r.exited
 }
 
-func freePorts(t testing.TB, n int) (ports []int) {
+// claim finds three ports for a broker that nobody else gets before the test is over,
+// also while the broker is not there. They are not of those that the system hands out
+// by itself, to whoever connects or listens on port 0; and the port before them, which
+// this test listens on, tells others of its kind that they are taken.
+func claim(t testing.TB) (ports []int) {
 	t.Helper()
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	first, last := 10_000, ephemeral()
+	if last < first+4000 {
+		last = 1<<16 - 4 // any, and good luck
 	}
-	return ports
+	for range 1000 {
+		base := first + rand.IntN((last-first)/4)*4 //permit:rand.IntN whoever draws the same is noticed
+		guard, err := bind(base)
+		if err != nil {
+			continue
+		}
+		ports = ports[:0]
+		for p := base + 1; p <= base+3; p++ {
+			l, err := bind(p)
+			if err != nil {
+				break
+			}
+			l.Close()
+			ports = append(ports, p)
+		}
+		if len(ports) == 3 {
+			t.Cleanup(func() { guard.Close() })
+			return ports
+		}
+		guard.Close()
+	}
+	t.Fatal("no free ports for a broker")
+	return nil
+}
+
+func bind(port int) (net.Listener, error) {
+	return net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+}
+
+// ephemeral is where the ports begin that the system hands out by itself.
+func ephemeral() int {
+	if b, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range"); err == nil {
+		if f := strings.Fields(string(b)); len(f) == 2 {
+			if n, err := strconv.Atoi(f[0]); err == nil {
+				return n
+			}
+		}
+	}
+	return 32768 // Linux; others begin later (RFC 6335 section 6)
 }
 
 type buffer struct {
