@@ -13,7 +13,9 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/wherry-net/wherry/socket/broker"
@@ -265,49 +267,123 @@ func TestHosts(t *testing.T) {
 	same(t, src, dir)
 }
 
+// patiently has f try with a timeout of a second, and with longer ones while the broker,
+// on a busy machine, has not said within it that it takes nothing.
+func patiently(f func(timeout time.Duration) error) (err error) {
+	for timeout := time.Second; timeout <= 64*time.Second; timeout *= 4 {
+		if err = f(timeout); !errors.Is(err, ErrAway) {
+			return err
+		}
+	}
+	return err
+}
+
 // A full disk, or memory: it is told, waited for, and then an error; or all goes on.
 func TestBrokerFull(t *testing.T) {
 	b := brokertest.Start(t)
 	for _, c := range []struct {
 		name       string
-		full, free []string
+		full, free string // what has the broker's monitor notice
 	}{
-		{"memory", []string{"set_vm_memory_high_watermark", "absolute", "1"}, []string{"set_vm_memory_high_watermark", "0.4"}},
-		{"disk", []string{"set_disk_free_limit", "1000000000000000"}, []string{"set_disk_free_limit", "1000000"}},
+		{"memory", "vm_memory_monitor:set_vm_memory_high_watermark({absolute, 1})", "vm_memory_monitor:set_vm_memory_high_watermark(0.4)"},
+		{"disk", "rabbit_disk_monitor:set_disk_free_limit(1000000000000000)", "rabbit_disk_monitor:set_disk_free_limit(1000000)"},
 	} {
+		// The monitors are off where the broker cannot find out how much there is; the
+		// alarm is raised all the same. To ask for the alarms waits until it is.
+		alarm := "{resource_limit, " + c.name + ", node()}"
+		full := func() {
+			b.Control("eval", c.full+", case lists:keymember("+alarm+", 1, rabbit_alarm:get_alarms()) of true -> ok; false -> rabbit_alarm:set_alarm({"+alarm+", []}), rabbit_alarm:get_alarms() end.")
+		}
+		free := func() {
+			b.Control("eval", c.free+", rabbit_alarm:clear_alarm("+alarm+"), rabbit_alarm:get_alarms().")
+		}
 		t.Run(c.name, func(t *testing.T) {
 			k := newKey(t)
 			src, p := newPlan(t, 24<<20)
 			reasons := make(chan string, 9)
-			s := dial(t, b.URL, k, Options{Timeout: time.Second, Blocked: func(reason string) { reasons <- reason }})
-			b.Control(c.full...)
-			if _, err := p.Leave(t.Context(), k, s.Content(true), depot.LeaveOptions{}); !errors.Is(err, ErrBlocked) {
+			told := func(reason string) {
+				select {
+				case reasons <- reason:
+				default:
+				}
+			}
+			s := dial(t, b.URL, k, Options{Timeout: time.Second, Blocked: told})
+			full()
+			err := patiently(func(timeout time.Duration) error {
+				if timeout > time.Second {
+					s = dial(t, b.URL, k, Options{Timeout: timeout, Blocked: told})
+				}
+				_, err := p.Leave(t.Context(), k, s.Content(true), depot.LeaveOptions{})
+				return err
+			})
+			if !errors.Is(err, ErrBlocked) {
 				t.Fatalf("%v", err)
 			}
 			if reason := <-reasons; !strings.Contains(reason, c.name) {
 				t.Errorf("the reason is %q", reason)
 			}
-			s = dial(t, b.URL, k, Options{Timeout: time.Minute, Blocked: func(reason string) {
+			var freeing sync.WaitGroup
+			var waited atomic.Int32
+			s = dial(t, b.URL, k, Options{Timeout: 10 * time.Minute, Blocked: func(reason string) {
 				if reason != "" {
-					go b.Control(c.free...)
+					waited.Add(1)
+					freeing.Go(free)
 				}
 			}})
 			if _, err := p.Leave(t.Context(), k, s.Content(true), depot.LeaveOptions{}); err != nil {
 				t.Fatal(err)
 			}
+			freeing.Wait()
+			if waited.Load() == 0 {
+				t.Error("it was not told that it waits")
+			}
 			// Who receives does not mind; only the receipt cannot be left.
-			b.Control(c.full...)
-			r := dial(t, b.URL, k, Options{Timeout: time.Second})
+			full()
 			dir := t.TempDir()
-			if _, err := receive(t.Context(), t, r, k, dir, nil); err != nil {
+			if _, err := receive(t.Context(), t, dial(t, b.URL, k, Options{Timeout: time.Minute}), k, dir, nil); err != nil {
 				t.Fatal(err)
 			}
 			same(t, src, dir)
-			log := r.Receipts(true)
-			if err := errors.Join(log.Append(t.Context(), 0, []byte("receipt")), log.Flush(t.Context())); !errors.Is(err, ErrBlocked) {
+			err = patiently(func(timeout time.Duration) error {
+				log := dial(t, b.URL, k, Options{Timeout: timeout}).Receipts(true)
+				return errors.Join(log.Append(t.Context(), 0, []byte("receipt")), log.Flush(t.Context()))
+			})
+			if !errors.Is(err, ErrBlocked) {
 				t.Errorf("%v", err)
 			}
-			b.Control(c.free...)
+			free()
 		})
 	}
+}
+
+// A broker is silent when it has been asked all the time, not when this process stood
+// still; and a connection that is lost again and again does not make it sooner.
+func TestOverdue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &Log{r: &Rabbit{o: Options{Timeout: 10 * time.Second}}}
+		g.moved()
+		for range 100 { // lost, and lost
+			if g.overdue() {
+				t.Fatal("at once")
+			}
+		}
+		time.Sleep(time.Hour)
+		if g.overdue() {
+			t.Error("when it stood still")
+		}
+		for i := range beats - 1 {
+			time.Sleep(time.Second - time.Millisecond)
+			if g.overdue() {
+				t.Errorf("after %d s", i)
+			}
+			time.Sleep(time.Millisecond)
+			if got := g.overdue(); got != (i == beats-2) {
+				t.Errorf("after %d s: %t", i+1, got)
+			}
+		}
+		g.moved()
+		if g.overdue() {
+			t.Error("when it has moved")
+		}
+	})
 }
