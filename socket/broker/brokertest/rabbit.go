@@ -5,6 +5,7 @@ package brokertest
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -45,7 +46,7 @@ func Start(t testing.TB, extra ...string) *Rabbit {
 		t.Skip("SKIPPED: rabbitmq-server is missing")
 	}
 	r := &Rabbit{t: t, dir: t.TempDir()}
-	ports := freePorts(t, 3)
+	ports := freePorts(t, 3) // also for as long as it is killed
 	r.port = ports[0]
 	r.URL = fmt.Sprintf("amqp://guest:guest@127.0.0.1:%d/", r.port)
 	conf := fmt.Sprintf("listeners.tcp.1 = 127.0.0.1:%d\nlog.console = true\nlog.console.level = warning\nlog.file = false\n", r.port)
@@ -167,17 +168,30 @@ func (r *Rabbit) Kill() {
 	<-r.exited
 }
 
+// freePorts returns ports that are free and that the system gives nobody by itself: what
+// asks for any port, and every connection, gets one that is higher (ip(7),
+// ip_local_port_range). Erlang takes seconds until it listens.
 func freePorts(t testing.TB, n int) (ports []int) {
 	t.Helper()
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	low, high := 10000, 32768
+	if b, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range"); err == nil {
+		var first int
+		if _, err := fmt.Sscan(string(b), &first); err == nil && first > low+1000 {
+			high = first
+		}
+	}
+	for range 1000 {
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(low+rand.IntN(high-low)))) //permit:rand.IntN brokers that run at once are to differ
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
 		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+		if ports = append(ports, l.Addr().(*net.TCPAddr).Port); len(ports) == n {
+			return ports
+		}
 	}
-	return ports
+	t.Fatal("there are no free ports")
+	return nil
 }
 
 type buffer struct {
