@@ -112,45 +112,62 @@ func spread(t testing.TB, src string, n int, dirs ...string) {
 func TestShared(t *testing.T) {
 	const n = 30
 	src := shareTree(t, n)
-	p, log, left := leaveShared(t, src)
-	steps := newSteps()
 	dirs := []string{t.TempDir(), t.TempDir(), t.TempDir()}
-	files := make([]int, len(dirs))
-	var wg sync.WaitGroup
-	for i, dir := range dirs {
-		wg.Go(func() {
-			r, err := receiveShare(t.Context(), t, log.Cursor(), newBoth(steps), dir, dir, transfer.ReceiveOptions{}, ShareOptions{})
-			if err != nil {
-				t.Error(err)
-			}
-			files[i] = r.Files
-		})
-	}
-	wg.Wait()
-	spread(t, src, n, dirs...)
-	if files[0]+files[1]+files[2] != n || files[0] == n || files[1] == n || files[2] == n {
-		t.Errorf("%v files", files)
-	}
 	late := t.TempDir()
-	if r, err := receiveShare(t.Context(), t, log.Cursor(), newBoth(steps), late, late, transfer.ReceiveOptions{}, ShareOptions{}); err != nil || r.Files != 0 {
-		t.Errorf("%+v, %v", r, err)
-	}
-	tally := p.NewTally(testKey(t), left)
-	steps.Messages(func(msgs [][]byte) {
-		for i, m := range msgs {
-			if tally.Hear(m) != (i > 0) {
-				t.Errorf("message %d", i)
+	synctest.Test(t, func(t *testing.T) {
+		p, log, left := leaveShared(t, src)
+		steps := newSteps()
+		files := make([]int, len(dirs))
+		var wg sync.WaitGroup
+		// Each waits with its first until all have one: at once is not up to the machine.
+		begun, all := make(chan struct{}, len(dirs)), make(chan struct{})
+		go func() {
+			defer close(all)
+			for range dirs {
+				select {
+				case <-begun:
+				case <-time.After(time.Hour):
+					t.Error("not all have something")
+					return
+				}
 			}
+		}()
+		for i, dir := range dirs {
+			wg.Go(func() {
+				var once sync.Once
+				trace := &transfer.Trace{Moved: func(*transfer.Entry, int) { once.Do(func() { begun <- struct{}{}; <-all }) }}
+				r, err := receiveShare(t.Context(), t, log.Cursor(), newBoth(steps), dir, dir, transfer.ReceiveOptions{Trace: trace}, ShareOptions{})
+				if err != nil {
+					t.Error(err)
+				}
+				files[i] = r.Files
+			})
+		}
+		wg.Wait()
+		spread(t, src, n, dirs...)
+		if files[0]+files[1]+files[2] != n || files[0] == 0 || files[1] == 0 || files[2] == 0 {
+			t.Errorf("%v files", files)
+		}
+		if r, err := receiveShare(t.Context(), t, log.Cursor(), newBoth(steps), late, late, transfer.ReceiveOptions{}, ShareOptions{}); err != nil || r.Files != 0 {
+			t.Errorf("%+v, %v", r, err)
+		}
+		tally := p.NewTally(testKey(t), left)
+		steps.Messages(func(msgs [][]byte) {
+			for i, m := range msgs {
+				if tally.Hear(m) != (i > 0) {
+					t.Errorf("message %d", i)
+				}
+			}
+		})
+		for i, dir := range dirs {
+			if got := tally.Of(testKey(t).NewReceiver(dir)); got != (Landed{Files: files[i], Bytes: int64(files[i]) * 3 << 20}) {
+				t.Errorf("%+v of %d", got, files[i])
+			}
+		}
+		if !tally.All() || tally.Missing() != 0 {
+			t.Errorf("%d are missing", tally.Missing())
 		}
 	})
-	for i, dir := range dirs {
-		if got := tally.Of(testKey(t).NewReceiver(dir)); got != (Landed{Files: files[i], Bytes: int64(files[i]) * 3 << 20}) {
-			t.Errorf("%+v of %d", got, files[i])
-		}
-	}
-	if !tally.All() || tally.Missing() != 0 {
-		t.Errorf("%d are missing", tally.Missing())
-	}
 }
 
 // failing is a log for steps whose writer dies, or sleeps.

@@ -29,7 +29,8 @@ type Log struct {
 	out    *link // of pub
 	pub    *amqp.Channel
 	unsure []pending // published and not confirmed, in their order
-	moved  time.Time // when something was last confirmed
+	silent int       // how many beats have passed since something was last confirmed
+	beat   time.Time // when the last was counted
 
 	in   *link // of sub
 	sub  *amqp.Channel
@@ -90,7 +91,7 @@ func (g *Log) Append(ctx context.Context, _ int64, msg []byte) error {
 		}
 	}
 	if len(g.unsure) == 0 {
-		g.moved = time.Now()
+		g.moved()
 	}
 	g.unsure = append(g.unsure, pending{msg: msg})
 	return g.publish(ctx)
@@ -126,7 +127,8 @@ func (g *Log) publish(ctx context.Context) error {
 				if err := ch.Confirm(false); err != nil {
 					return err
 				}
-				g.out, g.pub, g.moved = l, ch, time.Now()
+				g.out, g.pub = l, ch
+				g.moved()
 				return nil
 			})
 			if err != nil {
@@ -160,37 +162,69 @@ func (g *Log) lose() {
 	g.pub = nil
 }
 
+// beats is into how many [Options.Timeout] is divided.
+const beats = 10
+
+// moved begins a new [Options.Timeout].
+func (g *Log) moved() { g.silent, g.beat = 0, time.Now() }
+
+// overdue counts a beat if one has passed, and reports whether all have. However long a
+// beat was it counts once: while this process itself stood still, in the background or
+// as a guest of a busy machine, what the broker has said lies in the socket, and is to be
+// read before it is called silent.
+func (g *Log) overdue() bool {
+	one, now := g.r.o.Timeout/beats, time.Now()
+	if passed := now.Sub(g.beat); passed >= one {
+		g.silent++
+		if g.beat = g.beat.Add(one); passed >= 2*one {
+			g.beat = now
+		}
+	}
+	return g.silent >= beats
+}
+
 // settle waits for the oldest message to be confirmed.
 func (g *Log) settle(ctx context.Context) error {
 	if err := g.publish(ctx); err != nil {
 		return err
 	}
 	p := g.unsure[0]
-	late := time.NewTimer(g.r.o.Timeout)
-	defer late.Stop()
-	select {
-	case <-p.conf.Done():
-		if p.conf.Acked() {
-			g.unsure[0] = pending{}
-			g.unsure = g.unsure[1:]
-			g.moved = time.Now()
-			return nil
+	beat := time.NewTicker(max(1, g.r.o.Timeout/beats))
+	defer beat.Stop()
+	full := false
+	for lost := false; !lost; {
+		select {
+		case <-p.conf.Done():
+			if p.conf.Acked() {
+				g.unsure[0] = pending{}
+				g.unsure = g.unsure[1:]
+				g.moved()
+				return nil
+			}
+			lost = true
+		case <-g.out.gone:
+			lost = true
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-beat.C:
 		}
-	case <-g.out.gone:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-late.C:
-		if err := g.out.refused(); err != nil {
+		err := g.out.refused()
+		if full && err == nil {
+			g.moved() // it takes messages again
+		}
+		full = err != nil
+		if !g.overdue() {
+			continue
+		}
+		if err != nil {
 			return fmt.Errorf("%w, for %v", err, g.r.o.Timeout)
 		}
-	}
-	if time.Since(g.moved) >= g.r.o.Timeout {
 		return fmt.Errorf("%w: %s has confirmed nothing for %v", ErrAway, g.r.url, g.r.o.Timeout)
 	}
-	moved := g.moved
+	silent := g.silent
 	g.lose()
 	err := g.publish(ctx)
-	g.moved = moved
+	g.silent = silent
 	return err
 }
 

@@ -34,7 +34,7 @@ s = c.socket(zmq.DEALER)
 s.connect('tcp://' + addr)
 nonce = os.urandom(32)
 s.send(label + nonce)
-assert s.poll(60000)
+assert s.poll(240000)
 welcome = s.recv()
 keys = hkdf(secret, nonce + welcome[12:44], label, 80)
 assert keys[64:] == welcome[44:], 'another code'
@@ -67,7 +67,7 @@ poller = zmq.Poller()
 poller.register(s, zmq.POLLIN)
 poller.register(sub, zmq.POLLIN)
 while len(have) < want:
-    ready = dict(poller.poll(60000))
+    ready = dict(poller.poll(240000))
     assert ready, 'nothing comes'
     if sub in ready:
         f = sub.recv_multipart()
@@ -108,19 +108,22 @@ func TestPythonReceiver(t *testing.T) {
 	if err := <-x.summary; err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	x.mu.Lock()
-	n := len(x.sizes)
 	all := sha256.New()
-	for i := range n {
-		b, err := x.load(int64(i))
-		if err != nil {
-			t.Fatal(err)
+	n, err := func() (n int, err error) {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		for ; n < len(x.sizes) && err == nil; n++ {
+			var b []byte
+			b, err = x.load(int64(n))
+			all.Write(b)
 		}
-		all.Write(b)
+		return n, err
+	}()
+	if err != nil {
+		t.Fatal(err)
 	}
-	x.mu.Unlock()
 	cmd := exec.CommandContext(ctx, python, "-c", pythonReceiver, x.Addr().String(), testCode, fmt.Sprint(n))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()

@@ -1,6 +1,7 @@
 package zeromq
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -105,6 +106,7 @@ func Dial(ctx context.Context, addr string, key psk.Key, o ReceiverOptions) (*Re
 // Addr is the sender's.
 func (r *Receiver) Addr() net.Addr { return r.peer }
 
+// handshake is [zmtp.Options]' default; what is to be said takes as long.
 const handshake = 10 * time.Second
 
 func (r *Receiver) connect(ctx context.Context) (*link, error) {
@@ -128,7 +130,7 @@ func (r *Receiver) try(ctx context.Context, typ zmtp.Type) (*link, error) {
 		return nil, err
 	}
 	defer context.AfterFunc(ctx, func() { down(context.Cause(ctx)) })()
-	if err := l.greet(r.key); err != nil {
+	if err := l.greet(r.key, cmp.Or(so.Handshake, handshake)); err != nil {
 		l.s.Close()
 		return nil, fmt.Errorf("join the sender at %s: %w", r.addr, err)
 	}
@@ -136,8 +138,8 @@ func (r *Receiver) try(ctx context.Context, typ zmtp.Type) (*link, error) {
 }
 
 // greet begins the session and hears what the sender offers.
-func (l *link) greet(key psk.Key) error {
-	ctx, cancel := context.WithTimeoutCause(l.gone, handshake, socket.ErrTimeout)
+func (l *link) greet(key psk.Key, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeoutCause(l.gone, timeout, socket.ErrTimeout)
 	defer cancel()
 	comer := psk.NewComer(key)
 	if err := l.s.Send(ctx, comer.Hello()); err != nil {
