@@ -706,7 +706,7 @@ func TestHostileSlowness(t *testing.T) {
 				if _, err := p.Write(ping); err != nil {
 					return
 				}
-				time.Sleep(time.Second)
+				time.Sleep(belated / 2)
 			}
 		}, greeting + time.Second, ErrPeerSilent},
 		"falls silent after its hello": {func(p net.Conn) {
