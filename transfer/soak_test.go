@@ -371,7 +371,7 @@ func (s *soak) killed() error {
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	_ = ln.(*net.TCPListener).SetDeadline(time.Now().Add(time.Minute))
+	_ = ln.(*net.TCPListener).SetDeadline(time.Now().Add(calmTimeout))
 	conn, err := ln.Accept()
 	if err != nil {
 		s.t.Fatal(err)
