@@ -43,8 +43,11 @@ func TestCompress(t *testing.T) {
 	a, b := pair(t)
 	wire := &countingConn{Conn: a}
 	done := make(chan error, 1)
-	go func() { _, err := Receive(context.Background(), b, ReceiveOptions{Dir: root}); done <- err }()
-	if _, err := Send(t.Context(), wire, source, SendOptions{Compress: true, packAll: true}); err != nil {
+	go func() {
+		_, err := Receive(context.Background(), b, ReceiveOptions{Dir: root, Timeout: calmTimeout})
+		done <- err
+	}()
+	if _, err := Send(t.Context(), wire, source, SendOptions{Compress: true, packAll: true, Timeout: calmTimeout}); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-done; err != nil {

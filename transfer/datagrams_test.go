@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
-	"time"
 )
 
 // A datagramWire carries datagrams in memory. fate says how often number n arrives.
@@ -74,6 +73,7 @@ func sendOnce(t *testing.T, w *datagramWire, files map[string][]byte, dir string
 	}
 	defer root.Close()
 	ro.Dir, ro.NoSync = root, true
+	so.Timeout, ro.Timeout = calmTimeout, calmTimeout
 	if w != nil {
 		so.Datagrams, ro.Datagrams = w, w
 	}
@@ -226,7 +226,7 @@ func TestDatagramsOneSided(t *testing.T) {
 	for _, sends := range []bool{true, false} {
 		a, b := pair(t)
 		w := newDatagramWire(func(uint64) int { return 1 })
-		so, ro := SendOptions{Timeout: 10 * time.Second}, ReceiveOptions{Dir: root}
+		so, ro := SendOptions{Timeout: calmTimeout}, ReceiveOptions{Dir: root, Timeout: calmTimeout}
 		if sends {
 			so.Datagrams = w
 		} else {

@@ -61,10 +61,10 @@ func TestLostFarewell(t *testing.T) {
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
-				_, _ = Receive(context.Background(), mute{b.(*net.TCPConn)}, ReceiveOptions{Dir: root})
+				_, _ = Receive(context.Background(), mute{b.(*net.TCPConn)}, ReceiveOptions{Dir: root, Timeout: calmTimeout})
 			}()
 			warned := 0
-			result, err := Send(t.Context(), a, src, SendOptions{Trace: &Trace{Warning: func(string, error) { warned++ }}})
+			result, err := Send(t.Context(), a, src, SendOptions{Timeout: calmTimeout, Trace: &Trace{Warning: func(string, error) { warned++ }}})
 			<-done
 			if (err == nil) != c.works || warned != c.warns || result.Files != 1 {
 				t.Errorf("%v; %d warnings, %d files", err, warned, result.Files)

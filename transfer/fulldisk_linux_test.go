@@ -11,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // inNamespaces runs the test again as root of namespaces of its own for users and
@@ -153,15 +152,15 @@ func fillUp(t *testing.T, src, dst, filler string, after int64) outcome {
 		}
 	}
 	a, b := pair(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*calmTimeout)
 	defer cancel()
 	var o outcome
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		o.got, o.getErr = Receive(ctx, b, ReceiveOptions{Dir: root, Trace: &Trace{Moved: fill}})
+		o.got, o.getErr = Receive(ctx, b, ReceiveOptions{Dir: root, Timeout: calmTimeout, Trace: &Trace{Moved: fill}})
 	}()
-	o.sent, o.sendErr = Send(ctx, a, source, SendOptions{})
+	o.sent, o.sendErr = Send(ctx, a, source, SendOptions{Timeout: calmTimeout})
 	<-done
 	return o
 }

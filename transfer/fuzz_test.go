@@ -360,7 +360,7 @@ func FuzzReceive(f *testing.F) {
 		ours, theirs := net.Pipe()
 		go func() { _, _ = io.Copy(io.Discard, theirs) }()
 		go func() { _, _ = theirs.Write(b); theirs.Close() }()
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), calmTimeout)
 		defer cancel()
 		_, err = Receive(ctx, ours, ReceiveOptions{Dir: root, NoSync: true, MaxSize: 1 << 20})
 		if ctx.Err() != nil {

@@ -140,14 +140,14 @@ const maxAlloc = 64 << 20
 // and what the peer was told.
 func (v *victim) attack(t testing.TB, w *wire, o ReceiveOptions) (err, told error) {
 	t.Helper()
-	o.Dir, o.NoSync = v.root, true
+	o.Dir, o.NoSync, o.Timeout = v.root, true, calmTimeout
 	ours, theirs := pair(t)
 	heard := make(chan error, 1)
 	go func() { _, _ = theirs.Write(w.bytes()) }()
 	go func() { heard <- listen(theirs); theirs.Close() }()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*calmTimeout)
 	defer cancel()
 	_, err = Receive(ctx, ours, o)
 	runtime.ReadMemStats(&after)
@@ -355,7 +355,7 @@ func TestHostileSender(t *testing.T) {
 // asked plays list, waits until the receiver has decided, and then plays then.
 func (v *victim) asked(t testing.TB, list, then *wire, o ReceiveOptions, want func(testing.TB, error)) {
 	t.Helper()
-	o.Dir, o.NoSync = v.root, true
+	o.Dir, o.NoSync, o.Timeout = v.root, true, calmTimeout
 	ours, theirs := pair(t)
 	go func() {
 		defer theirs.Close()
@@ -376,7 +376,7 @@ func (v *victim) asked(t testing.TB, list, then *wire, o ReceiveOptions, want fu
 	}()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*calmTimeout)
 	defer cancel()
 	_, err := Receive(ctx, ours, o)
 	runtime.ReadMemStats(&after)
@@ -432,15 +432,15 @@ func copyInto(t testing.TB, v *victim, paths []string, o Overwrite) outcome {
 	}
 	defer src.Close()
 	a, b := pair(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*calmTimeout)
 	defer cancel()
 	var out outcome
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		out.got, out.getErr = Receive(ctx, b, ReceiveOptions{Dir: v.root, NoSync: true, Overwrite: o})
+		out.got, out.getErr = Receive(ctx, b, ReceiveOptions{Dir: v.root, NoSync: true, Overwrite: o, Timeout: calmTimeout})
 	}()
-	out.sent, out.sendErr = Send(ctx, a, src, SendOptions{})
+	out.sent, out.sendErr = Send(ctx, a, src, SendOptions{Timeout: calmTimeout})
 	<-done
 	if ctx.Err() != nil {
 		t.Fatal("it did not end")
@@ -662,9 +662,9 @@ func sendTo(t testing.TB, dir string, then func(net.Conn)) error {
 	}()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*calmTimeout)
 	defer cancel()
-	_, err = Send(ctx, ours, src, SendOptions{Trace: &Trace{}})
+	_, err = Send(ctx, ours, src, SendOptions{Trace: &Trace{}, Timeout: calmTimeout})
 	runtime.ReadMemStats(&after)
 	if ctx.Err() != nil {
 		t.Fatal("it did not end")
@@ -706,7 +706,7 @@ func TestHostileSlowness(t *testing.T) {
 				if _, err := p.Write(ping); err != nil {
 					return
 				}
-				time.Sleep(time.Second)
+				time.Sleep(belated / 2)
 			}
 		}, greeting + time.Second, ErrPeerSilent},
 		"falls silent after its hello": {func(p net.Conn) {

@@ -20,7 +20,7 @@ func FuzzKnock(f *testing.F) {
 		ours, theirs := net.Pipe()
 		go func() { _, _ = io.Copy(io.Discard, theirs) }()
 		go func() { _, _ = theirs.Write(b); theirs.Close() }()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		defer cancel()
 		conn, err := Knock(ctx, ours, Receiving)
 		if err != nil {

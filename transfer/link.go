@@ -33,6 +33,7 @@ type link struct {
 	wmu       sync.Mutex
 	lastWrite atomic.Int64 // UnixNano; what the pinger looks at
 	closing   atomic.Bool  // goodbye has begun: only moments are left
+	belated   bool         // the hello was given the moment of belatedly
 	finished  atomic.Bool  // of a stream: that it ends is no loss
 	bye       sync.Once
 }
@@ -74,6 +75,30 @@ func (s silenceReader) Read(p []byte) (int, error) {
 	if by := s.l.greetBy; !by.IsZero() && by.Before(deadline) {
 		deadline = by
 	}
+	n, err := s.readBy(p, deadline)
+	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && s.l.belatedly() {
+		n, err = s.readBy(p, time.Now().Add(belated))
+	}
+	return n, err
+}
+
+// belated is how long it is read on after a deadline. A machine that stood still (a
+// virtual one is moved, a debugger stops it) finds its deadlines over and what has
+// come meanwhile unread, and learns of the deadlines first; and a peer that stood
+// still with it has not even had the time to say that it lives.
+const belated = 250 * time.Millisecond
+
+// belatedly reports whether it may be read on: once only in the greeting, which
+// silence alone does not bound.
+func (l *link) belatedly() bool {
+	if l.closing.Load() || !l.greetBy.IsZero() && l.belated {
+		return false
+	}
+	l.belated = true
+	return true
+}
+
+func (s silenceReader) readBy(p []byte, deadline time.Time) (int, error) {
 	_ = s.l.conn.SetReadDeadline(deadline)
 	if s.l.closing.Load() { // this may have overwritten goodbye's deadline just now
 		_ = s.l.conn.SetReadDeadline(time.Now().Add(parting))
@@ -193,7 +218,8 @@ func (l *link) keepAlive(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-tick.C:
+		case <-tick.C:
+			now := time.Now() // and not the tick's: a write that times out may break the connection
 			if now.Sub(time.Unix(0, l.lastWrite.Load())) < every {
 				continue
 			}
@@ -216,28 +242,48 @@ func (l *link) goodbye(err error) { l.bye.Do(func() { l.part(err) }) }
 func (l *link) part(err error) {
 	l.closing.Store(true)
 	defer l.conn.Close()
-	// A deadline alone would not do: a reader that goes on renews it with every
-	// byte that a slow peer still sends.
-	last := time.AfterFunc(parting+parting/5, func() { l.conn.Close() })
-	defer last.Stop()
 	_ = l.conn.SetDeadline(time.Now().Add(parting)) // also frees the lock from a blocked writer
-	if err != nil && !lost(err) {
-		l.wmu.Lock()
-		// A machine with much to do may have let the deadline pass before this.
-		_ = l.conn.SetWriteDeadline(time.Now().Add(parting))
-		_, werr := l.conn.Write(appendFrame(nil, frameError, encodeError(err)))
-		l.wmu.Unlock()
-		if werr != nil {
-			return
-		}
+	if err != nil && !lost(err) && l.lastWords(err) != nil {
+		return
 	}
 	half, ok := l.conn.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil {
 		return
 	}
+	_ = l.conn.SetReadDeadline(time.Now().Add(parting))
+	defer l.closeSoon().Stop()
 	if _, rerr := io.CopyN(io.Discard, l.conn, 64<<20); rerr == io.EOF && err == nil {
 		conclude(l.conn) // the peer has said its last word, and heard ours
 	}
+}
+
+// closeSoon closes the connection in a moment. A deadline alone would not do: whoever
+// goes on reading renews it with every byte that a slow peer still sends, and a writer
+// with every portion that it takes.
+func (l *link) closeSoon() *time.Timer {
+	return time.AfterFunc(parting+parting/5, func() { l.conn.Close() })
+}
+
+// lastWords tells the peer of err. It is tried again where the deadline was over
+// before anything had been tried, as on a machine that stood still in between; and
+// nothing but a writer in the way has the connection closed before it is tried.
+func (l *link) lastWords(err error) error {
+	wait := parting
+	if !l.wmu.TryLock() {
+		last := l.closeSoon()
+		l.wmu.Lock()
+		last.Stop()
+		wait = parting / 5
+	}
+	defer l.wmu.Unlock()
+	words := appendFrame(nil, frameError, encodeError(err))
+	_ = l.conn.SetWriteDeadline(time.Now().Add(wait))
+	n, werr := l.conn.Write(words)
+	if n == 0 && errors.Is(werr, os.ErrDeadlineExceeded) {
+		_ = l.conn.SetWriteDeadline(time.Now().Add(parting / 5))
+		_, werr = l.conn.Write(words)
+	}
+	return werr
 }
 
 // endTurn tells the connection below conn, if it wants to know, that all has been

@@ -255,10 +255,15 @@ func (r *receiver) run(ctx context.Context, first opened) error {
 	}
 
 	var wg, landers sync.WaitGroup
-	task := func(wg *sync.WaitGroup, f func() error) {
+	heard := make(chan struct{}) // closed when nothing more is read
+	fail := func(err error) {
+		awaitLastWords(ctx, err, heard)
+		cancel(err)
+	}
+	task := func(wg *sync.WaitGroup, fail func(error), f func() error) {
 		wg.Go(func() {
 			if err := f(); err != nil {
-				cancel(err)
+				fail(err)
 			}
 		})
 	}
@@ -267,7 +272,7 @@ func (r *receiver) run(ctx context.Context, first opened) error {
 	r.idle.limit = r.o.Idle
 	r.idle.moved()
 	wg.Go(func() { r.idle.watch(ctx, r.owed, cancel) })
-	task(&wg, func() error { return r.planEntries(ctx) })
+	task(&wg, fail, func() error { return r.planEntries(ctx) })
 	in := newIntake(r.link)
 	in.manifest = newManifest(runtime.GOOS, r.landing.caseRule())
 	dial := 0
@@ -280,18 +285,19 @@ func (r *receiver) run(ctx context.Context, first opened) error {
 		r.dial = sync.OnceFunc(func() { wg.Go(func() { r.attempts.dialStreams(streaming, first, dial) }) })
 	}
 	r.fleet.tell = func(conn net.Conn) func() { return r.trace.stream(&r.mu, conn) }
-	wg.Go(func() { r.join(streaming, cancel) })
+	wg.Go(func() { r.join(streaming, fail) })
 	for range workers {
-		task(&landers, func() error { return r.take(ctx, in) })
+		task(&landers, cancel, func() error { return r.take(ctx, in) })
 	}
 	if r.lossy != nil {
-		task(&wg, func() error { return r.lossy.run(ctx) })
-		task(&wg, func() error { return r.lossy.settle(ctx) })
+		task(&wg, fail, func() error { return r.lossy.run(ctx) })
+		task(&wg, fail, func() error { return r.lossy.settle(ctx) })
 	}
 	committed := make(chan struct{})
-	task(&wg, func() error { defer close(committed); return r.commitFiles(ctx) })
+	task(&wg, fail, func() error { defer close(committed); return r.commitFiles(ctx) })
 
 	landers.Wait()
+	close(heard)
 	if r.lossy != nil {
 		if in.err != nil {
 			cancel(in.err)

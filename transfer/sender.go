@@ -244,10 +244,15 @@ func (s *sender) run(ctx context.Context, first opened) error {
 	s.feeder.warn = func(e *Entry, text string) { s.warn(e.Path, errors.New(text)) }
 
 	var wg sync.WaitGroup
+	heard := make(chan struct{}) // closed when nothing more is read
+	fail := func(err error) {
+		awaitLastWords(ctx, err, heard)
+		cancel(err)
+	}
 	task := func(f func() error) {
 		wg.Go(func() {
 			if err := f(); err != nil {
-				cancel(err)
+				fail(err)
 			}
 		})
 	}
@@ -262,7 +267,7 @@ func (s *sender) run(ctx context.Context, first opened) error {
 		s.feeder.largestFirst() // already, lest the order depend on when they come
 	}
 	s.fleet.tell = func(conn net.Conn) func() { return s.trace.stream(&s.mu, conn) }
-	wg.Go(func() { s.join(ctx, cancel) })
+	wg.Go(func() { s.join(ctx, fail) })
 	if s.memory.early != nil { // decisions about it may be here already
 		if err := s.sendManifest(ctx, s.feeder.holes); err != nil {
 			cancel(err)
@@ -272,6 +277,7 @@ func (s *sender) run(ctx context.Context, first opened) error {
 	}
 	task(func() error { return s.sendContent(ctx, producers) })
 	err := s.receive()
+	close(heard)
 	if s.trace.Closing != nil {
 		s.trace.Closing()
 	}
@@ -288,6 +294,22 @@ func (s *sender) run(ctx context.Context, first opened) error {
 	wg.Wait()
 	s.fleet.wg.Wait()
 	return s.reason(ctx, err)
+}
+
+// awaitLastWords waits, if err says that the connection is lost, until what has come
+// over it is read: a peer that closes it says why before. Whoever writes may find out
+// first that it is closed.
+func awaitLastWords(ctx context.Context, err error, heard <-chan struct{}) {
+	if !errors.Is(err, ErrLost) {
+		return
+	}
+	late := time.NewTimer(parting)
+	defer late.Stop()
+	select {
+	case <-heard:
+	case <-late.C:
+	case <-ctx.Done():
+	}
 }
 
 // workers is how many goroutines read or write, and hash, given how many

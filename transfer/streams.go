@@ -254,7 +254,7 @@ type turn struct {
 }
 
 // join uses the streams that come, until ctx ends.
-func (s *sender) join(ctx context.Context, cancel context.CancelCauseFunc) {
+func (s *sender) join(ctx context.Context, fail func(error)) {
 	for {
 		var l *link
 		select {
@@ -268,7 +268,7 @@ func (s *sender) join(ctx context.Context, cancel context.CancelCauseFunc) {
 				err = protocolErrorf("an unexpected %v frame on a stream", t)
 			}
 			if !l.finished.Load() {
-				cancel(err)
+				fail(err)
 			}
 		}
 		// One that comes too late is kept, idle: the peer cannot tell why it ends.
@@ -320,7 +320,7 @@ func (r *receiver) open() {
 }
 
 // join reads the streams that come, until ctx ends.
-func (r *receiver) join(ctx context.Context, cancel context.CancelCauseFunc) {
+func (r *receiver) join(ctx context.Context, fail func(error)) {
 	for {
 		var l *link
 		select {
@@ -332,11 +332,11 @@ func (r *receiver) join(ctx context.Context, cancel context.CancelCauseFunc) {
 		take := func() {
 			switch err := r.take(r.ctx, in); {
 			case err != nil:
-				cancel(err)
+				fail(err)
 			case in.err == nil && r.ctx.Err() == nil:
 				r.finished <- struct{}{}
 			case !l.finished.Load():
-				cancel(in.err)
+				fail(in.err)
 			}
 		}
 		r.fleet.add(l, func() { l.keepAlive(ctx) }, take)

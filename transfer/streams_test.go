@@ -71,7 +71,8 @@ func streamed(t testing.TB, m *rendezvous, src *Source, dir string, senderDials 
 	}
 	defer root.Close()
 	ro.Dir = root
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	so.Timeout, ro.Timeout = calmTimeout, calmTimeout // that one is silent is not what is tested
+	ctx, cancel := context.WithTimeout(t.Context(), 2*calmTimeout)
 	defer cancel()
 	var wg, ends sync.WaitGroup
 	if senderDials {
@@ -255,6 +256,7 @@ type hostileFleet struct {
 	main   net.Conn
 	id     sessionID
 	theirs hello
+	used   chan string // the addresses of streams that the receiver takes
 }
 
 // alive sends pings until c is closed: whatever else is wrong, it is not silent.
@@ -272,7 +274,7 @@ func alive(c net.Conn) {
 func (h *hostileFleet) hello(c net.Conn, b []byte) hello {
 	h.t.Helper()
 	_, _ = c.Write(b)
-	_ = c.SetReadDeadline(time.Now().Add(time.Minute))
+	_ = c.SetReadDeadline(time.Now().Add(calmTimeout))
 	_, _ = io.CopyN(io.Discard, c, int64(len(preface.Magic)+1))
 	typ, n, err := readFrameHeader(c)
 	if err != nil || typ != frameHello {
@@ -289,7 +291,7 @@ func (h *hostileFleet) hello(c net.Conn, b []byte) hello {
 }
 
 // join opens a stream with the session and token; it returns what the receiver
-// says after its hello, or "" if it lets the stream be for a while.
+// says after its hello, or "" when it uses the stream.
 func (h *hostileFleet) join(id sessionID, token streamToken) (net.Conn, string) {
 	h.t.Helper()
 	c, err := net.Dial("tcp", h.m.ln.Addr().String())
@@ -300,12 +302,23 @@ func (h *hostileFleet) join(id sessionID, token streamToken) (net.Conn, string) 
 	h.t.Cleanup(func() { c.Close() })
 	h.hello(c, streamHello(roleSender, id, token))
 	go alive(c)
-	return c, h.said(c)
+	said := make(chan string, 1)
+	go func() { said <- h.said(c) }()
+	for {
+		select {
+		case s := <-said:
+			return c, s
+		case addr := <-h.used:
+			if addr == c.LocalAddr().String() {
+				return c, ""
+			}
+		}
+	}
 }
 
-// said is the error that comes next over c, or "" when only pings do.
+// said is the error that comes next over c.
 func (h *hostileFleet) said(c net.Conn) string {
-	_ = c.SetReadDeadline(time.Now().Add(time.Minute))
+	_ = c.SetReadDeadline(time.Now().Add(calmTimeout))
 	for {
 		typ, n, err := readFrameHeader(c)
 		if err != nil {
@@ -313,10 +326,7 @@ func (h *hostileFleet) said(c net.Conn) string {
 		}
 		p := make([]byte, n)
 		_, _ = io.ReadFull(c, p)
-		switch typ {
-		case framePing:
-			return ""
-		case frameError:
+		if typ == frameError {
 			return decodeError(p).Error()
 		}
 	}
@@ -424,14 +434,15 @@ func TestHostileStreams(t *testing.T) {
 			defer cancel()
 			var wg sync.WaitGroup
 			got := make(chan error, 1)
+			h := &hostileFleet{t: t, m: m, id: sessionID{1, 2, 3}, used: make(chan string, MaxStreams)}
+			trace := &Trace{Stream: func(c net.Conn) func() { h.used <- c.RemoteAddr().String(); return nil }}
 			wg.Go(func() {
 				c, err := m.serve(ctx, &wg)
 				if err == nil {
-					_, err = Receive(ctx, c, ReceiveOptions{Dir: root, Sessions: m.sessions, Streams: 3, Timeout: 3 * time.Second, NoSync: true})
+					_, err = Receive(ctx, c, ReceiveOptions{Dir: root, Sessions: m.sessions, Streams: 3, Timeout: calmTimeout, NoSync: true, Trace: trace})
 				}
 				got <- err
 			})
-			h := &hostileFleet{t: t, m: m, id: sessionID{1, 2, 3}}
 			if h.main, err = net.Dial("tcp", m.ln.Addr().String()); err != nil {
 				t.Fatal(err)
 			}

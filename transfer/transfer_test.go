@@ -52,8 +52,9 @@ func copyTree(t testing.TB, paths []string, so SourceOptions, dir string, ro Rec
 		defer root.Close()
 		ro.Dir = root
 	}
+	ro.Timeout = calmTimeout
 	a, b := pair(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*calmTimeout)
 	defer cancel()
 	var o outcome
 	done := make(chan struct{})
@@ -61,7 +62,7 @@ func copyTree(t testing.TB, paths []string, so SourceOptions, dir string, ro Rec
 		defer close(done)
 		o.got, o.getErr = Receive(ctx, b, ro)
 	}()
-	o.sent, o.sendErr = Send(ctx, a, src, SendOptions{})
+	o.sent, o.sendErr = Send(ctx, a, src, SendOptions{Timeout: calmTimeout})
 	<-done
 	return o
 }

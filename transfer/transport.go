@@ -24,7 +24,7 @@ import (
 
 // tellingTime bounds the answer. It is read so that no other protocol's listener is
 // taken for one of ours, and so that closing does not overtake what was told.
-const tellingTime = 2 * time.Second
+const tellingTime = 5 * time.Second
 
 // TellTransport tells the end that listens at the other side of conn that this end
 // was told udp, or else TCP, and not what conn goes over; it closes conn. The error

@@ -15,7 +15,7 @@ import (
 // aFirst is a paired connection of a Listener, at both its ends.
 func aFirst(t *testing.T, l *Listener, code Code) (dialer, listener *Conn) {
 	t.Helper()
-	d, err := Client(context.Background(), dial(t, l), code, Config{})
+	d, err := client(dial(t, l), code, Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func TestJoin(t *testing.T) {
 	var wg sync.WaitGroup
 	for range n {
 		wg.Go(func() {
-			c, err := first.Join(context.Background(), dial(t, l), Config{})
+			c, err := first.Join(context.Background(), dial(t, l), patient(Config{}))
 			if err != nil {
 				t.Error(err)
 				return
@@ -73,12 +73,12 @@ func TestJoin(t *testing.T) {
 			t.Errorf("%q, %v", b, err)
 		}
 		// Both have read from each other, so it knows all that it will.
-		if further, err := c.Join(context.Background(), dial(t, l), Config{}); !errors.Is(err, ErrNotJoined) {
+		if further, err := c.Join(context.Background(), dial(t, l), patient(Config{})); !errors.Is(err, ErrNotJoined) {
 			t.Errorf("a connection that joined vouched for another: %v, %v", further, err)
 		}
 	}
 	at.Close()
-	if c, err := first.Join(context.Background(), dial(t, l), Config{}); !errors.Is(err, ErrNotJoined) {
+	if c, err := first.Join(context.Background(), dial(t, l), patient(Config{})); !errors.Is(err, ErrNotJoined) {
 		t.Errorf("it joined one that is closed: %v, %v", c, err)
 	}
 	if g := code.secret().guard; g.Wrong() != 0 || g.Burnt() {
@@ -93,7 +93,7 @@ func joining(t *testing.T, conn net.Conn, k *ticket) *tls.Conn {
 	if err := c.Handshake(); err != nil {
 		t.Fatal(err)
 	}
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	return c
 }
 
@@ -163,7 +163,7 @@ func TestHostileJoin(t *testing.T) {
 		}
 	}
 	// And the right one, to see that the others failed for what they are.
-	if c, err := first.Join(context.Background(), dial(t, l), Config{}); err != nil {
+	if c, err := first.Join(context.Background(), dial(t, l), patient(Config{})); err != nil {
 		t.Error(err)
 	} else {
 		c.Close()
@@ -229,9 +229,9 @@ func TestJoinManInTheMiddle(t *testing.T) {
 	} {
 		d, m := tcpPair(t)
 		got := make(chan error, 1)
-		go func() { _, err := first.Join(context.Background(), d, Config{}); got <- err }()
+		go func() { _, err := first.Join(context.Background(), d, patient(Config{})); got <- err }()
 		front := tls.Server(m, &tls.Config{NextProtos: []string{alpn}, GetCertificate: answer})
-		_ = m.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = m.SetDeadline(time.Now().Add(patience))
 		err := front.Handshake()
 		b, rerr := readMessage(front, joinMACLen)
 		if rerr == nil {

@@ -32,7 +32,7 @@ func tool(t *testing.T, name string) string {
 
 func command(t *testing.T, dir, name string, args ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	c := exec.CommandContext(ctx, tool(t, name), args...)
 	c.Dir = dir
@@ -227,7 +227,7 @@ func newBrowser(t *testing.T) *browser {
 		}},
 	}}}).(map[string]any)
 	b.base += "/" + s["sessionId"].(string)
-	b.do("POST", "/timeouts", map[string]any{"implicit": 20_000}) // a page may take a while to come
+	b.do("POST", "/timeouts", map[string]any{"implicit": 240_000}) // a page may take a while to come
 	t.Cleanup(func() { b.do("DELETE", "", nil) })
 	return b
 }
@@ -244,7 +244,7 @@ func (b *browser) do(method, path string, body any) any {
 		r = bytes.NewReader(j)
 	}
 	// The session is ended after the test's own context has.
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	q, err := http.NewRequestWithContext(ctx, method, b.base+path, r)
 	if err != nil {

@@ -194,8 +194,8 @@ func (v *site) raw(t testing.TB, request string) string {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second)) //permit:time.Now a deadline against a hung test
-	go func() { _, _ = io.WriteString(c, request) }()   // what is refused early is not read to its end
+	_ = c.SetDeadline(time.Now().Add(5 * time.Minute)) //permit:time.Now a deadline against a hung test
+	go func() { _, _ = io.WriteString(c, request) }()  // what is refused early is not read to its end
 	b, _ := io.ReadAll(c)
 	return string(b)
 }

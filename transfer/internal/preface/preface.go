@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"time"
 )
 
@@ -190,7 +191,13 @@ const (
 func Refuse(conn net.Conn, r Reason) {
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(lingerTime))
-	if _, err := conn.Write(AppendRefusal(nil, r)); err != nil {
+	n, err := conn.Write(AppendRefusal(nil, r))
+	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+		// A machine that stood still finds the deadline over before it has tried.
+		conn.SetWriteDeadline(time.Now().Add(lingerTime / 4))
+		_, err = conn.Write(AppendRefusal(nil, r))
+	}
+	if err != nil {
 		return
 	}
 	CloseWrite(conn) // not every conn can; the deadline ends the wait all the same

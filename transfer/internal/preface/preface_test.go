@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"testing"
 )
 
@@ -40,6 +41,39 @@ func TestSniff(t *testing.T) {
 		if kind, _, err := Sniff(l); !errors.Is(err, want) || kind != Unknown {
 			t.Errorf("Sniff(%q, then the end) = %v, %v; want %v", in, kind, err, want)
 		}
+	}
+}
+
+// A lateConn finds its first deadline for writing over before it has tried, as after
+// the machine stood still.
+type lateConn struct {
+	net.Conn
+	writes int
+}
+
+func (c *lateConn) Write(b []byte) (int, error) {
+	if c.writes++; c.writes == 1 {
+		return 0, os.ErrDeadlineExceeded
+	}
+	return c.Conn.Write(b)
+}
+
+func TestRefuse(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		d, l := net.Pipe()
+		conn := l
+		if late {
+			conn = &lateConn{Conn: l}
+		}
+		go Refuse(conn, WantCode)
+		b := make([]byte, RefusalLen)
+		if _, err := io.ReadFull(d, b); err != nil {
+			t.Error(err)
+		}
+		if r, ok := ParseRefusal(b); !ok || r != WantCode {
+			t.Errorf("late: %v: it reads %q", late, b)
+		}
+		d.Close()
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 const (
 	probeWait     = 250 * time.Millisecond // section 8.1
 	probes        = 3
+	maxLate       = 10          // probes that may be sent again because this machine stood still
 	loserWait     = time.Second // section 8.2
 	announceWait  = time.Second // section 8.3
 	announcements = 2
@@ -63,6 +64,7 @@ type responder struct {
 
 	state     responderState
 	sent      int // probes, or announcements
+	late      int // probes that were sent again
 	at        time.Time
 	conflicts int
 	tried     map[int]bool
@@ -164,6 +166,14 @@ func (r *responder) timeout(now time.Time) {
 	if !r.at.IsZero() && !now.Before(r.at) {
 		switch r.state {
 		case probing:
+			if r.sent > 0 && r.late < maxLate && now.Sub(r.at) >= probeWait {
+				// This machine stood still, and perhaps with it the one that has
+				// the number: that nothing has come means nothing. Ask again.
+				r.late++
+				r.at = now.Add(probeWait)
+				r.probe()
+				break
+			}
 			if r.sent == probes {
 				r.state, r.sent = announcing, 0
 				r.announce(now)

@@ -238,6 +238,37 @@ func TestFoundInSpiteOfLoss(t *testing.T) {
 	}
 }
 
+// A machine that stands still while it claims a number asks again before it takes
+// silence for an answer; but not for ever.
+func TestClaimOnAMachineThatStandsStill(t *testing.T) {
+	n := newSimNet(t, 5)
+	first, _ := n.offer(Offer{Number: 17})
+	n.run(3 * time.Second)
+	n.loss = 1 // what is said meanwhile is not heard
+	second, h := n.offer(Offer{Number: 17})
+	for second.sent < probes {
+		n.run(10 * time.Millisecond)
+	}
+	n.loss = 0
+	n.now = second.next().Add(5 * time.Second)
+	second.timeout(n.now)
+	if second.claimed() {
+		t.Fatal("it takes a number that it has not been awake to ask for")
+	}
+	n.run(2 * time.Second)
+	if !first.claimed() || second.state != failed {
+		t.Errorf("first claimed: %v; second: state %d, want failed", first.claimed(), second.state)
+	}
+	n.hosts = slices.DeleteFunc(n.hosts, func(x *simHost) bool { return x == h })
+	slow, _ := n.offer(Offer{Number: 18})
+	for i := 0; !slow.claimed(); i++ {
+		if i > 3+maxLate {
+			t.Fatalf("%d probes, and no claim", i)
+		}
+		slow.timeout(slow.next().Add(time.Second)) // always late
+	}
+}
+
 func TestNumberInUseIsNotTaken(t *testing.T) {
 	n := newSimNet(t, 3)
 	first, _ := n.offer(Offer{Number: 17})
