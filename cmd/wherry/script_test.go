@@ -37,7 +37,7 @@ import (
 // background too, passes SIGINT on, and keeps what COMMAND prints in NAME.out
 // and NAME.err while it runs; and the commands of scriptCommands.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"wherry": main, "expect": expect})
+	testscript.Main(allTests{m}, map[string]func(){"wherry": main, "expect": expect})
 }
 
 func TestScripts(t *testing.T) {
