@@ -3,6 +3,7 @@ package transfer
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/wherry-net/wherry/socket/safetext"
 )
@@ -11,6 +12,8 @@ import (
 var (
 	// ErrDeclined: a person, or the Accept function, said no.
 	ErrDeclined = errors.New("declined")
+	// ErrSameRole: both ends want to send, or both to receive.
+	ErrSameRole = errors.New("both ends have the same role")
 	// ErrInterrupted: one of the ends was told to stop.
 	ErrInterrupted = errors.New("interrupted")
 	// ErrPeerSilent: nothing came from the peer for Options.Timeout.
@@ -76,8 +79,11 @@ func (e *IncompleteError) Error() string {
 // and why.
 type RefusedError struct {
 	Reason string
-	Err    error // ErrExists, or nil
+	Err    error // ErrExists, ErrSameRole, or nil
 }
+
+// bothAre begins the reason of a refusal for that.
+const bothAre = "both ends are the"
 
 func (e *RefusedError) Error() string { return "refused: " + e.Reason }
 func (e *RefusedError) Unwrap() error { return e.Err }
@@ -157,6 +163,9 @@ func decodeError(p []byte) error {
 	case wireDeclined:
 		return fmt.Errorf("the other end %w the files", ErrDeclined)
 	case wireRefused:
+		if strings.HasPrefix(text, bothAre) {
+			return &RefusedError{Reason: text, Err: ErrSameRole}
+		}
 		return &RefusedError{Reason: text}
 	case wireEntry:
 		return &RefusedError{Reason: "the other end " + text}

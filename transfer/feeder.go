@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/wherry-net/wherry/transfer/treehash"
@@ -53,6 +54,15 @@ type job struct {
 type batch struct {
 	frames []byte
 	moved  []moved
+	unsums []unsummed
+}
+
+// An unsummed is a small file in a batch whose digest is still to be put into its
+// end: files are hashed together when the batch is full.
+type unsummed struct {
+	end      fileEnd
+	from, to int // its content in frames
+	at       int // its end
 }
 
 type moved struct {
@@ -230,6 +240,7 @@ func (f *feeder) flush(ctx context.Context, b *batch) error {
 	if len(b.frames) == 0 {
 		return nil
 	}
+	f.sum(b)
 	out := *b
 	if f.pack != nil {
 		out.frames = f.pack.squeeze(out.frames)
@@ -250,40 +261,26 @@ func (f *feeder) file(ctx context.Context, j job, b *batch) error {
 	if e.Size == UnknownSize {
 		return f.stream(ctx, j, e, b)
 	}
-	file, info, err := f.src.open(e)
+	if e.Size > smallFile && !f.large(j, e, b) {
+		return nil
+	}
+	start := len(b.frames)
+	frames := append(b.frames, make([]byte, frameHeader+dataHeader+int(min(e.Size, smallFile)))...)
+	// No more than the receiver accepted, should it have grown.
+	content := frames[start+frameHeader+dataHeader:]
+	n, changed, err := f.src.read(e, content)
 	if err != nil {
 		f.fail(j, 0, err, b)
 		return nil
 	}
-	size := min(info.Size(), e.Size) // what the receiver accepted, should it have grown
-	if size > smallFile {
-		f.mu.Lock()
-		for f.big != nil && !f.ended { // another producer opened one at the same time
-			f.wake.Wait()
-		}
-		big := &bigFile{job: j, e: e, file: file, size: size, groups: treehash.Groups(size), info: info, holes: holes{absent: true}}
-		if f.holes || j.compare {
-			big.holes = findHoles(file, info)
-		}
-		big.left.Store(big.groups)
-		big.cvs = make([]treehash.CV, big.groups)
-		f.big = big
-		f.mu.Unlock()
-		f.wake.Broadcast()
-		return nil
-	}
-	defer file.Close()
-	start := len(b.frames)
-	frames := append(b.frames, make([]byte, frameHeader+dataHeader+int(size))...)
-	content := frames[start+frameHeader+dataHeader:]
-	n, err := io.ReadFull(file, content)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		f.fail(j, 0, err, b)
-		return nil
-	}
 	content = content[:n]
-	f.changed(file, info, e)
-	end := fileEnd{Entry: j.entry, Size: int64(n), Digest: treehash.Sum(content)}
+	if changed {
+		f.warn(e, changedText)
+	}
+	end := fileEnd{Entry: j.entry, Size: int64(n)}
+	if j.compare || n == 0 || len(j.have) > 0 {
+		end.Digest = treehash.Sum(content)
+	}
 	switch {
 	case j.compare:
 		end.Status = statusHash
@@ -292,9 +289,62 @@ func (f *feeder) file(ctx context.Context, j job, b *batch) error {
 		b.frames = frames[:start+frameHeader+dataHeader+n]
 		b.moved = append(b.moved, moved{entry: j.entry, n: n})
 		end.Sent = int64(n)
+		if len(j.have) == 0 {
+			at := len(b.frames)
+			b.frames = end.append(b.frames)
+			b.unsums = append(b.unsums, unsummed{end, at - n, at, at})
+			return nil
+		}
 	}
 	f.end(end, b)
 	return nil
+}
+
+// large makes a file the source of groups for all producers, unless it has become
+// small.
+func (f *feeder) large(j job, e *Entry, b *batch) (small bool) {
+	file, info, err := f.src.open(e)
+	if err != nil {
+		f.fail(j, 0, err, b)
+		return false
+	}
+	size := min(info.Size(), e.Size) // what the receiver accepted, should it have grown
+	if size <= smallFile {
+		file.Close()
+		return true
+	}
+	f.mu.Lock()
+	for f.big != nil && !f.ended { // another producer opened one at the same time
+		f.wake.Wait()
+	}
+	big := &bigFile{job: j, e: e, file: file, size: size, groups: treehash.Groups(size), info: info, holes: holes{absent: true}}
+	if f.holes || j.compare {
+		big.holes = findHoles(file, info)
+	}
+	big.left.Store(big.groups)
+	big.cvs = make([]treehash.CV, big.groups)
+	f.big = big
+	f.mu.Unlock()
+	f.wake.Broadcast()
+	return false
+}
+
+// sum puts the digests of b's small files where they belong.
+func (f *feeder) sum(b *batch) {
+	var files [64][]byte
+	var digests [64]treehash.Digest
+	for some := range slices.Chunk(b.unsums, len(files)) {
+		for i, u := range some {
+			files[i] = b.frames[u.from:u.to]
+		}
+		treehash.Sums(digests[:len(some)], files[:len(some)])
+		for i, u := range some {
+			u.end.Digest = digests[i]
+			f.sent(u.end)
+			u.end.append(b.frames[:u.at])
+		}
+	}
+	b.unsums = b.unsums[:0]
 }
 
 func (f *feeder) end(end fileEnd, b *batch) {
@@ -320,9 +370,11 @@ func (f *feeder) fail(j job, sent int64, err error, b *batch) {
 func (f *feeder) changed(file *os.File, before os.FileInfo, e *Entry) {
 	after, err := file.Stat()
 	if err == nil && (after.Size() != before.Size() || !after.ModTime().Equal(before.ModTime())) {
-		f.warn(e, "it changed while it was sent")
+		f.warn(e, changedText)
 	}
 }
+
+const changedText = "it changed while it was sent"
 
 // stream sends a pipe: one producer reads it in order to its end.
 func (f *feeder) stream(ctx context.Context, j job, e *Entry, b *batch) error {

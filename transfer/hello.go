@@ -101,7 +101,7 @@ func (h hello) suits(theirs hello) error {
 		return err
 	}
 	if theirs.Role == h.Role {
-		return &RefusedError{Reason: fmt.Sprintf("both ends are the %v", h.Role)}
+		return &RefusedError{Reason: fmt.Sprintf("%s %v", bothAre, h.Role), Err: ErrSameRole}
 	}
 	return nil
 }

@@ -51,12 +51,13 @@ func newIncoming(entry int, e *Entry, out target) *incoming {
 	return &incoming{entry: entry, e: e, out: out}
 }
 
-// piece hashes and writes one piece, which must be a whole group, and reports
-// whether the file is complete now. Only what the peer must not do is an error:
+// piece hashes one piece, unless that has been done, and writes it. It must be a whole
+// group. It reports whether the file is complete now. Only what the peer must not do is an error:
 // a disk that fails is kept for the verdict.
 //
 // A hole is a piece of several groups and without content.
-func (in *incoming) piece(p piece, content []byte, maxSize int64) (complete bool, err error) {
+func (in *incoming) piece(it *item, maxSize int64) (complete bool, err error) {
+	p, content := it.piece, it.content
 	g := p.offset / treehash.GroupSize
 	run := groupRun{g, g + treehash.Groups(int64(p.length))}
 	part := p.length%treehash.GroupSize != 0 // its last group is shorter than others
@@ -115,7 +116,10 @@ func (in *incoming) piece(p piece, content []byte, maxSize int64) (complete bool
 			failure = bare(werr).Error()
 		}
 	} else if write {
-		if g == 0 {
+		switch {
+		case it.small():
+			first = it.sum
+		case g == 0:
 			first = treehash.Sum(content)
 		}
 		if g != 0 || p.length == treehash.GroupSize {

@@ -21,7 +21,7 @@ type skipped struct {
 // should the list turn out to be longer.
 const maxPrelude = 64
 
-var errLong = errors.New("too long for a prelude")
+var errLong = errors.New("too long a list")
 
 // newPrelude lists src; nil means that it is not short, or has something in it that
 // the other end may not know how to take, or cannot be listed.
@@ -29,7 +29,7 @@ func newPrelude(src *Source) *prelude {
 	p := &prelude{}
 	var list []byte
 	end := manifestEnd{}
-	err := src.walk(func(e Entry) error {
+	err := src.walkFew(maxPrelude, func(e Entry) error {
 		list = e.append(list)
 		if p.entries = append(p.entries, e); e.Holes > 0 || len(p.entries) > maxPrelude || len(list) > maxControl/2 {
 			return errLong

@@ -344,7 +344,7 @@ func (r *receiver) run(ctx context.Context, first opened) error {
 }
 
 // landItem hashes and writes a piece, or takes a file's end.
-func (r *receiver) landItem(it item) error {
+func (r *receiver) landItem(it *item) error {
 	in, err := r.incoming(it.entry)
 	if err != nil {
 		return err
@@ -357,7 +357,7 @@ func (r *receiver) landItem(it item) error {
 		}
 	} else {
 		r.moved(in, it.piece)
-		complete, err = in.piece(it.piece, it.content, r.o.MaxSize)
+		complete, err = in.piece(it, r.o.MaxSize)
 	}
 	if err != nil || !complete {
 		return err

@@ -43,7 +43,36 @@ type pieces struct {
 type item struct {
 	piece
 	content []byte
+	sum     treehash.Digest // of content, if it is small and begins a file
 	end     *fileEnd
+}
+
+// small reports that an item is hashed together with others of its turn: files of a
+// few kilobytes alone would leave most of the processor's lanes empty.
+func (it *item) small() bool {
+	return it.end == nil && !it.hole && it.offset == 0 && it.length <= smallFile
+}
+
+// sum hashes the small items.
+func (p *pieces) sum() {
+	var contents [64][]byte
+	var sums [64]treehash.Digest
+	for i := 0; i < len(p.items); {
+		from, n := i, 0
+		for ; i < len(p.items) && n < len(sums); i++ {
+			if p.items[i].small() {
+				contents[n] = p.items[i].content
+				n++
+			}
+		}
+		treehash.Sums(sums[:n], contents[:n])
+		for k, n := from, 0; k < i; k++ {
+			if it := &p.items[k]; it.small() {
+				it.sum = sums[n]
+				n++
+			}
+		}
+	}
 }
 
 // maxItems bounds what is taken in one turn, should it have little content.
@@ -77,11 +106,12 @@ func (r *receiver) take(ctx context.Context, in *intake) error {
 		r.result.Waited.Disk += begun.Sub(mark) / links // the mean over them
 		r.result.Waited.Network += now.Sub(begun) / links
 		r.mu.Unlock()
-		for _, it := range p.items {
+		p.sum()
+		for i := range p.items {
 			if ctx.Err() != nil {
 				return nil
 			}
-			if err := r.landItem(it); err != nil {
+			if err := r.landItem(&p.items[i]); err != nil {
 				return err
 			}
 		}

@@ -183,10 +183,16 @@ func (s *Source) sequential() bool {
 // walk calls yield for every entry, directories before what is in them, names in
 // order; and skip for what is left out, with the reason.
 func (s *Source) walk(yield func(Entry) error, skip func(path string, why error)) error {
+	return s.walkFew(0, yield, skip)
+}
+
+// walkFew is walk, and gives up with errLong where a directory has more than most
+// entries (0: any number), of which it looks at no more than that.
+func (s *Source) walkFew(most int, yield func(Entry) error, skip func(path string, why error)) error {
 	if s.opts.SkipEmptyDirs {
 		yield = fullDirs(yield)
 	}
-	w := walker{s: s, yield: yield, skip: skip}
+	w := walker{s: s, most: most, yield: yield, skip: skip}
 	for i := range s.tops {
 		t := &s.tops[i]
 		if t.pipe == nil && s.opts.Select != nil && !s.opts.Select(t.name, t.dir != nil) {
@@ -216,6 +222,7 @@ func (s *Source) walk(yield func(Entry) error, skip func(path string, why error)
 
 type walker struct {
 	s     *Source
+	most  int // entries of a directory, if it is not 0
 	yield func(Entry) error
 	skip  func(path string, why error)
 }
@@ -238,9 +245,16 @@ func (w *walker) tree(p string, info fs.FileInfo, dir *os.Root, name string, abo
 		w.skip(p, bare(err))
 		return nil
 	}
-	entries, err := f.ReadDir(-1)
+	n := -1
+	if w.most > 0 {
+		n = w.most + 1
+	}
+	entries, err := f.ReadDir(n)
 	f.Close()
-	if err != nil {
+	if n > 0 && len(entries) == n {
+		return errLong
+	}
+	if err != nil && (n < 0 || err != io.EOF) { // the end, where a number was asked for
 		w.skip(p, bare(err))
 	}
 	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
@@ -400,7 +414,7 @@ func (s *Source) open(e *Entry) (*os.File, fs.FileInfo, error) {
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("it became a %s", describeMode(info.Mode()))
+		err = errBecame(info.Mode())
 	}
 	if err != nil {
 		f.Close()
@@ -408,6 +422,37 @@ func (s *Source) open(e *Entry) (*os.File, fs.FileInfo, error) {
 	}
 	return f, info, nil
 }
+
+// read puts an entry's content into p, as far as there is room, and tells whether it
+// was written to meanwhile.
+func (s *Source) read(e *Entry, p []byte) (n int, changed bool, err error) {
+	if top, rest, below := strings.Cut(e.Path, "/"); below && !s.opts.FollowSymlinks {
+		d, err := s.directory(s.byName[top], path.Dir(rest))
+		if err != nil {
+			return 0, false, err
+		}
+		defer s.leave(d)
+		return d.read(path.Base(rest), p)
+	}
+	f, info, err := s.open(e)
+	if err != nil {
+		return 0, false, err
+	}
+	defer f.Close()
+	return readOpen(f, info, p)
+}
+
+// readOpen is read for a file that is open, and was like before.
+func readOpen(f *os.File, before fs.FileInfo, p []byte) (n int, changed bool, err error) {
+	n, err = io.ReadFull(f, p)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return n, false, err
+	}
+	after, err := f.Stat()
+	return n, err == nil && (after.Size() != before.Size() || !after.ModTime().Equal(before.ModTime())), nil
+}
+
+func errBecame(m fs.FileMode) error { return fmt.Errorf("it became a %s", describeMode(m)) }
 
 // pipe is the stream behind an entry of unknown size.
 func (s *Source) pipe(e *Entry) io.Reader { return s.byName[e.Path].pipe }

@@ -3,6 +3,7 @@
 package transfer
 
 import (
+	"io/fs"
 	"os"
 	"syscall"
 
@@ -15,14 +16,78 @@ const openNonblock = syscall.O_NONBLOCK
 
 // open opens the file name in d for reading, and not what a link there points to.
 func (d *sourceDir) open(name string) (*os.File, error) {
-	for {
-		fd, err := unix.Openat(int(d.at.Fd()), name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return nil, &os.PathError{Op: "openat", Path: name, Err: err}
-		}
-		return os.NewFile(uintptr(fd), name), nil
+	fd, err := d.openFD(name)
+	if err != nil {
+		return nil, err
 	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+func (d *sourceDir) openFD(name string) (fd int, err error) {
+	err = again(func() error {
+		fd, err = unix.Openat(int(d.at.Fd()), name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		return err
+	})
+	if err != nil {
+		return -1, &os.PathError{Op: "openat", Path: name, Err: err}
+	}
+	return fd, nil
+}
+
+// again calls f until no signal interrupts it.
+func again(f func() error) error {
+	for {
+		if err := f(); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// read puts the file name's content into p, as far as there is room, and tells
+// whether it was written to meanwhile. It is for many small files, for each of which
+// package os would make three objects and ask the system three times more.
+func (d *sourceDir) read(name string, p []byte) (n int, changed bool, err error) {
+	fd, err := d.openFD(name)
+	if err != nil {
+		return 0, false, err
+	}
+	defer unix.Close(fd)
+	var before, after unix.Stat_t
+	if err := again(func() error { return unix.Fstat(fd, &before) }); err != nil {
+		return 0, false, err
+	}
+	if before.Mode&unix.S_IFMT != unix.S_IFREG {
+		return 0, false, errBecame(modeOf(uint32(before.Mode)))
+	}
+	for n < len(p) {
+		var got int
+		if err := again(func() (err error) { got, err = unix.Read(fd, p[n:]); return err }); err != nil {
+			return n, false, err
+		}
+		if got == 0 {
+			break
+		}
+		n += got
+	}
+	if err := again(func() error { return unix.Fstat(fd, &after) }); err != nil {
+		return n, false, nil
+	}
+	return n, after.Size != before.Size || after.Mtim != before.Mtim, nil
+}
+
+// modeOf is the type of file in a mode of the system's.
+func modeOf(m uint32) fs.FileMode {
+	switch m & unix.S_IFMT {
+	case unix.S_IFDIR:
+		return fs.ModeDir
+	case unix.S_IFLNK:
+		return fs.ModeSymlink
+	case unix.S_IFIFO:
+		return fs.ModeNamedPipe
+	case unix.S_IFSOCK:
+		return fs.ModeSocket
+	case unix.S_IFBLK, unix.S_IFCHR:
+		return fs.ModeDevice
+	}
+	return fs.ModeIrregular
 }

@@ -117,7 +117,7 @@ var failureRules = []rule{
 	{anyOf(pairing.ErrPeerPlain, pairing.ErrPeerPaired), exitPairing, "mismatch", "give --plain on both ends, or on neither"},
 	{as[*transfer.VersionError], exitPairing, "mismatch", updateHint},
 	{anyOf(pairing.ErrVersion, arq.ErrVersion), exitPairing, "mismatch", updateHint},
-	{is(pairing.ErrSameRole), exitPairing, "mismatch", "one end sends and the other receives"},
+	{anyOf(pairing.ErrSameRole, transfer.ErrSameRole), exitPairing, "mismatch", "one end sends and the other receives"},
 	{is(pairing.ErrProtocol), exitPairing, "protocol", "is the other end wherry? --plain on both ends turns pairing off"},
 	{is(pairing.ErrCode), exitUsage, "usage", "a code looks like 17-cedar-otter"},
 	{anyOf(pairing.ErrTimeout, pairing.ErrTruncated), exitNetwork, "connection-lost", "run the same command again"},

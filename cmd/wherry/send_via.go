@@ -55,7 +55,7 @@ func newVia(c *cli.Context, io stdio, p *printer) (*via, error) {
 	}
 	var err error
 	if v.url, err = broker.Parse(c.String("via")); err != nil {
-		return nil, usagef("--via: %w", err).hint("write amqp://USER@HOST:PORT/VHOST; several hosts of a cluster are separated by commas")
+		return nil, usagef("--via: %w", err).hint("write amqp://USER@HOST:PORT/VHOST; several hosts of a cluster are separated by commas; or zmq+tcp://HOST:PORT, without a broker")
 	}
 	return v, nil
 }

@@ -1,8 +1,11 @@
 package treehash
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"testing"
+
+	"lukechampine.com/blake3"
 )
 
 // The kernel that compresses sixteen inputs at once and the library's agree, for
@@ -49,4 +52,51 @@ func FuzzWide(f *testing.F) {
 			t.Fatalf("%d bytes from chunk %d: %x, want %x", n, counter, root(got), root(want))
 		}
 	})
+}
+
+// Files that are hashed together have the digests that each has alone.
+func FuzzSums(f *testing.F) {
+	f.Add([]byte{4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4}, uint16(0))
+	f.Add([]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18}, uint16(1023))
+	f.Add([]byte{3, 5, 7, 3, 6, 5, 8, 2, 9, 40, 3}, uint16(1))
+	f.Add([]byte{}, uint16(1))
+	f.Fuzz(func(t *testing.T, chunks []byte, less uint16) {
+		var files [][]byte
+		for i, n := range chunks[:min(len(chunks), 100)] {
+			p := make([]byte, max(0, int(n)*1024-int(less)%1024))
+			rand.NewChaCha8([32]byte{byte(i), n}).Read(p)
+			files = append(files, p)
+		}
+		got := make([]Digest, len(files))
+		Sums(got, files)
+		for i, p := range files {
+			if want := Digest(blake3.Sum256(p)); got[i] != want {
+				t.Errorf("file %d of %d bytes: %x, want %x", i, len(p), got[i], want)
+			}
+		}
+	})
+}
+
+func BenchmarkSums(b *testing.B) {
+	for _, n := range []int{2 << 10, 4 << 10, 8 << 10} {
+		files := make([][]byte, 64)
+		for i := range files {
+			files[i] = make([]byte, n)
+		}
+		out := make([]Digest, len(files))
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			b.SetBytes(int64(n * len(files)))
+			for b.Loop() {
+				Sums(out, files)
+			}
+		})
+		b.Run(fmt.Sprint(n, "-each"), func(b *testing.B) {
+			b.SetBytes(int64(n * len(files)))
+			for b.Loop() {
+				for i, p := range files {
+					out[i] = Sum(p)
+				}
+			}
+		})
+	}
 }

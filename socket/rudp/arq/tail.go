@@ -3,9 +3,10 @@ package arq
 // tailGuard protects the end of a transfer: when nothing new is left to send,
 // a packet that is lost costs a whole round trip with an idle link. So the
 // idle capacity carries copies of what is still in flight, as many as the
-// measured loss makes worthwhile.
+// measured loss makes worthwhile. The newest bytes go first: what is older will have
+// been heard of before its copy could arrive.
 type tailGuard struct {
-	next   uint64 // stream offset from which copies go on
+	next   uint64 // stream offset from which copies go on, downwards
 	rounds int    // passes made over the bytes in flight
 	end    uint64 // end of stream the passes are for
 }
@@ -33,32 +34,34 @@ func tailCopies(p float64, packets int) int {
 	return k
 }
 
-// seek finds the next byte to copy, if any, in at most copies passes.
+// seek finds the next bytes to copy, if any, in at most copies passes.
 func (g *tailGuard) seek(s *sendBuffer, copies int) bool {
 	if g.end != s.end {
-		g.end, g.rounds, g.next = s.end, 0, s.una
+		g.end, g.rounds, g.next = s.end, 0, s.nxt
 	}
 	for g.rounds < copies {
-		g.next = max(g.next, s.una)
-		if over := s.acked.overlap(g.next, g.next+1); len(over) > 0 {
-			g.next = over[0].hi
+		g.next = min(g.next, s.nxt)
+		if g.next > s.una {
+			if over := s.acked.overlap(g.next-1, g.next); len(over) > 0 {
+				g.next = over[0].lo
+			}
 		}
-		if g.next < s.nxt {
+		if g.next > s.una {
 			return true
 		}
 		g.rounds++
-		g.next = s.una
+		g.next = s.nxt
 	}
 	return false
 }
 
 // take returns the chunk that seek found.
 func (g *tailGuard) take(s *sendBuffer, n int) (off uint64, size int) {
-	hi := min(s.nxt, g.next+uint64(n))
-	if over := s.acked.overlap(g.next, hi); len(over) > 0 {
-		hi = over[0].lo
+	lo := max(s.una, g.next-min(g.next, uint64(n)))
+	if over := s.acked.overlap(lo, g.next); len(over) > 0 {
+		lo = over[len(over)-1].hi
 	}
-	off = g.next
-	g.next = hi
-	return off, int(hi - off)
+	size = int(g.next - lo)
+	g.next = lo
+	return lo, size
 }
