@@ -120,7 +120,7 @@ func (w *wherryProc) until(t *testing.T, what string) string {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); <-tick.C {
+	for end := time.Now().Add(3 * time.Minute); time.Now().Before(end); <-tick.C {
 		if _, rest, ok := strings.Cut(w.out.String(), what); ok {
 			if line, _, whole := strings.Cut(rest, "\n"); whole {
 				return line
@@ -150,7 +150,7 @@ func TestServeEvents(t *testing.T) {
 		w := startWherry(t, noInput(), append([]string{"serve", "--json", "--listen", listenAny, share}, flags...)...)
 		url, _, _ := strings.Cut(w.until(t, `"urls":["`), `"`)
 		url, _, _ = strings.Cut(url, "#")
-		client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+		client := &http.Client{Timeout: 3 * time.Minute, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 		if flags[0] == "--upload" {
 			req, err := http.NewRequest(http.MethodPut, url+"new", strings.NewReader("content"))
 			if err != nil {

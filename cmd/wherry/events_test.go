@@ -66,14 +66,7 @@ func TestEventSchema(t *testing.T) {
 	check("usage", out)
 
 	e := startWherry(t, noInput(), "echo", "--json", "--listen", listenAny)
-	addr := ""
-	for addr == "" {
-		for line := range strings.Lines(e.out.String()) {
-			if _, rest, ok := strings.Cut(line, `"tcp":"`); ok {
-				addr, _, _ = strings.Cut(rest, `"`)
-			}
-		}
-	}
+	addr, _, _ := strings.Cut(e.until(t, `"tcp":"`), `"`)
 	for _, args := range [][]string{{}, {"--udp"}} {
 		_, out, _ := wherryRun(t.Context(), append([]string{"ping", "--json", "--count", "2", "--interval", "5ms", addr}, args...)...)
 		check("ping", out)

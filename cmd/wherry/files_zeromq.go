@@ -154,6 +154,9 @@ func (v *zeroMQSender) count(n int) { v.mu.Lock(); defer v.mu.Unlock(); v.under 
 
 func (v *zeroMQSender) received(addr net.Addr, r zeromq.Receipt) {
 	seconds := time.Since(v.started).Seconds()
+	// Whoever reads this may stop this end at once, which then is no interruption.
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	if r.Error != "" || r.Failed > 0 {
 		text := r.Error
 		if text == "" {
@@ -166,8 +169,6 @@ func (v *zeroMQSender) received(addr net.Addr, r zeromq.Receipt) {
 			Files: r.Files, Bytes: r.Bytes, Seconds: seconds, GoodputBPS: float64(r.Bytes) * 8 / max(seconds, 1e-9), Limiter: "unknown"})
 		v.p.Say("%s has %s: %s, %s", addr, v.everything(), count(r.Files, "file"), units.FormatBytes(r.Bytes))
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
 	v.under--
 	if r.Error == "" && r.Failed == 0 {
 		if v.done++; v.done == v.want {

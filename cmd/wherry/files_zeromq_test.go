@@ -49,9 +49,9 @@ func sameFiles(t *testing.T, want, dir string) {
 }
 
 // command runs the program itself, so that it can be killed.
-func command(t *testing.T, bin string, args ...string) (c *exec.Cmd, out, errs *bytes.Buffer) {
+func command(t *testing.T, bin string, args ...string) (c *exec.Cmd, out, errs *lockedBuffer) {
 	t.Helper()
-	out, errs = &bytes.Buffer{}, &bytes.Buffer{}
+	out, errs = &lockedBuffer{}, &lockedBuffer{}
 	c = exec.CommandContext(t.Context(), bin, args...)
 	c.Stdout, c.Stderr = out, errs
 	if err := c.Start(); err != nil {
@@ -68,23 +68,23 @@ func TestFilesZeroMQ(t *testing.T) {
 	tree := zeroMQTree(t, 96<<20)
 	t.Setenv(codeVariable, testLongCode)
 	via := "zmq+tcp://" + loopbackPort(t)
-	send := func() *exec.Cmd {
+	send := func() (*exec.Cmd, *lockedBuffer) {
 		t.Helper()
 		c, _, errs := command(t, bin, "send", "--via", via, tree)
 		for tick := time.NewTicker(10 * time.Millisecond); ; <-tick.C { // until it listens
 			w := startWherry(t, noInput(), "receive", "--via", via, "--yes", "--dir", t.TempDir(), "--overwrite", "never", "--max-size", "1KiB")
 			if code := w.wait(); code == exitRefused {
-				return c
+				return c, errs
 			} else if code != exitNetwork {
 				t.Fatalf("%v\n%v", w, errs)
 			}
 		}
 	}
-	receive := func(dir string) (*exec.Cmd, *bytes.Buffer, *bytes.Buffer) {
+	receive := func(dir string) (*exec.Cmd, *lockedBuffer, *lockedBuffer) {
 		t.Helper()
 		return command(t, bin, "receive", "--via", via, "--yes", "--json", "--no-sync", "--dir", dir)
 	}
-	sender := send()
+	sender, _ := send()
 	one, two, three := t.TempDir(), t.TempDir(), t.TempDir()
 	first, _, firstErr := receive(one)
 	second, _, _ := receive(two)
@@ -119,21 +119,25 @@ func TestFilesZeroMQ(t *testing.T) {
 	_ = sender.Wait()
 	_ = third.Process.Kill() // or it would wait
 	_ = third.Wait()
-	sender = send()
+	sender, senderErr := send()
 	third, _, errs = receive(three)
 	if err := third.Wait(); err != nil {
 		t.Fatalf("%v: %v", err, errs)
 	}
 	sameFiles(t, tree, three)
 
-	// Stopped when nobody waits for it, it has done what it was for.
+	// Stopped when nobody waits for it, and it knows, it has done what it was for.
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(3 * time.Minute); !strings.Contains(senderErr.String(), "has everything") && time.Now().Before(end); <-tick.C {
+	}
 	_ = sender.Process.Signal(os.Interrupt)
 	if err := sender.Wait(); err != nil {
 		t.Errorf("the sender: %v", err)
 	}
 }
 
-func lastEvent(t *testing.T, out *bytes.Buffer) map[string]any {
+func lastEvent(t *testing.T, out *lockedBuffer) map[string]any {
 	t.Helper()
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 	var e map[string]any

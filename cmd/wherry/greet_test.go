@@ -51,7 +51,7 @@ func TestStrays(t *testing.T) {
 	told := func() int { return strings.Count(r.errs.String(), "waiting on") }
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(time.Minute); told() < 8 && time.Now().Before(end); {
+	for end := time.Now().Add(3 * time.Minute); told() < 8 && time.Now().Before(end); {
 		<-tick.C
 	}
 	if told() < 8 || strings.Contains(r.errs.String(), "\x1b") {

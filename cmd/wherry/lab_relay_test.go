@@ -37,12 +37,12 @@ func TestLabRelayEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pc.Close()
-	_ = pc.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = pc.SetDeadline(time.Now().Add(3 * time.Minute))
 	r := startWherry(t, noInput(), "lab", "relay", "--json", "--udp", "--interval", "1ms", "--listen", listenAny, "--to", pc.LocalAddr().String())
 	saw := func(what string) string {
 		tick := time.NewTicker(time.Millisecond)
 		defer tick.Stop()
-		for end := time.Now().Add(30 * time.Second); time.Now().Before(end); <-tick.C {
+		for end := time.Now().Add(3 * time.Minute); time.Now().Before(end); <-tick.C {
 			if _, rest, ok := strings.Cut(r.out.String(), what); ok {
 				return rest
 			}

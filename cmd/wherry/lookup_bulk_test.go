@@ -161,7 +161,7 @@ func TestLookupFile(t *testing.T) {
 		{"through the client", []string{at, "--nsid", "--short"}, 0, "a.example\tA\tNOERROR\t192.0.2.1\n"},
 		{"a type", []string{at, "--type", "mx", "--short"}, 0, "a.example\tMX\tNODATA\n"},
 		{"the type as a word", []string{at, "MX", "--short"}, 0, "a.example\tMX\tNODATA\n"},
-		{"limits", []string{at, "--qps", "1000", "--concurrency", "2", "--retries", "0", "--timeout", "3s"}, 0, "192.0.2.1"},
+		{"limits", []string{at, "--qps", "1000", "--concurrency", "2", "--retries", "0", "--timeout", "1m"}, 0, "192.0.2.1"},
 		{"two types", []string{at, "--type", "A", "--type", "MX"}, exitUsage, "one --type"},
 		{"a name", []string{at, "c.example"}, exitUsage, "names come from the file"},
 		{"a transfer", []string{at, "--type", "AXFR"}, exitUsage, "cannot transfer"},

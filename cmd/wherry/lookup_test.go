@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -51,7 +50,7 @@ func lookupServer(t testing.TB) string {
 func TestLookup(t *testing.T) {
 	at := lookupServer(t)
 	silent := "@" + dnstest.NewFaultServer(t, nil, nil).Addr.String()
-	dead := fmt.Sprintf("@127.0.0.1:%d", dnstest.FreePort(t))
+	dead, deadTCP := "@"+deadUDPPort(t), "@"+deadPort(t)
 	liar := "@" + dnstest.NewFaultServer(t, func(_ int, q []byte, send func([]byte)) {
 		send(dnstest.Answer(q, nil, "example.test. 60 IN MX 10 elsewhere.example."))
 	}, nil).Addr.String()
@@ -92,7 +91,7 @@ func TestLookup(t *testing.T) {
 		{"x.test A --timeout 200ms " + silent, 6, []string{"no answer from " + silent[1:]}, []string{"--timeout"}},
 		{"x.test A --timeout 200ms --json " + silent, 6, []string{`"status":"TIMEOUT"`, `"error":`}, nil},
 		{"x.test A " + dead, 6, []string{"*** read from " + dead[1:] + ": connection refused\n"}, []string{"hint: "}},
-		{"x.test A @https://" + dead[1:], 6, []string{"*** connect to https://" + dead[1:] + ": connection refused\n"}, []string{"hint: "}},
+		{"x.test A @https://" + deadTCP[1:], 6, []string{"*** connect to https://" + deadTCP[1:] + ": connection refused\n"}, []string{"hint: "}},
 		{"example.test AXFR --tsig-file " + key + " " + at, 5, nil, []string{"TSIG", "BADKEY"}},
 		{"absent.test AXFR " + at, 3, nil, []string{"will not transfer"}},
 
@@ -204,6 +203,7 @@ func TestPrompt(t *testing.T) {
 	if l := sh.l; l.kind != format.Short || !l.noSearch || !l.options.NoRecurse || !l.options.NSID || !l.options.DNSSEC || l.options.Tries != 1 || l.options.Timeout.Seconds() != 3 {
 		t.Errorf("settings: %+v", l)
 	}
+	sh.run(t.Context(), "set timeout=60 retry=2") // what follows is answered
 	say("set all", "type=MX", "norecurse", "format=short", at[1:])
 	say("set type=default recurse nonsid nodo nocd")
 	say("mail.example.test A @tcp://"+at[1:], "192.0.2.25\n")

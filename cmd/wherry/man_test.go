@@ -25,16 +25,6 @@ func tool(t *testing.T, name string) string {
 	return path
 }
 
-// theBinary is a wherry that shells can call.
-func theBinary(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "wherry")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return path
-}
-
 func shellRun(t *testing.T, path, stdin, name string, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), name, args...)
@@ -48,7 +38,7 @@ func shellRun(t *testing.T, path, stdin, name string, args ...string) string {
 }
 
 func TestCompletionBash(t *testing.T) {
-	bash, bin := tool(t, "bash"), filepath.Dir(theBinary(t))
+	bash, bin := tool(t, "bash"), filepath.Dir(build(t))
 	for line, want := range map[string]string{
 		"wherry re":             "receive",
 		"wherry receive --ke":   "--keep",
@@ -69,11 +59,11 @@ func TestCompletionBash(t *testing.T) {
 
 func TestCompletionZsh(t *testing.T) {
 	zsh := tool(t, "zsh")
-	shellRun(t, filepath.Dir(theBinary(t)), "", zsh, "-f", "-n", "-c", zshCompletion)
+	shellRun(t, filepath.Dir(build(t)), "", zsh, "-f", "-n", "-c", zshCompletion)
 	script := `autoload -U compinit; compinit -u; source <(wherry completion zsh)
 _describe() { print -l -- "${(@P)4}" }
 words=(wherry receive --ke); CURRENT=3; _wherry`
-	if got := shellRun(t, filepath.Dir(theBinary(t)), "", zsh, "-f", "-c", script); !strings.HasPrefix(got, "--keep:") {
+	if got := shellRun(t, filepath.Dir(build(t)), "", zsh, "-f", "-c", script); !strings.HasPrefix(got, "--keep:") {
 		t.Errorf("got %q", got)
 	}
 }
@@ -82,7 +72,7 @@ func TestCompletionFish(t *testing.T) {
 	fish := tool(t, "fish")
 	_, script, _ := wherryRun(t.Context(), "completion", "fish")
 	for line, want := range map[string]string{"wherry rec": "receive", "wherry receive --ke": "--keep"} {
-		got := shellRun(t, filepath.Dir(theBinary(t)), script+"\ncomplete -C '"+line+"'\n", fish, "--no-config")
+		got := shellRun(t, filepath.Dir(build(t)), script+"\ncomplete -C '"+line+"'\n", fish, "--no-config")
 		if !strings.HasPrefix(got, want) {
 			t.Errorf("%s<Tab> gives %q, want %q", line, got, want)
 		}

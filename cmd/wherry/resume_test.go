@@ -11,19 +11,53 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
 )
 
-// build makes the program, as a user has it: these tests kill it.
+// build makes the program, as a user has it, for tests that kill it: once for all of
+// them, since linking takes a slow machine long.
 func build(t *testing.T) string {
 	t.Helper()
-	name := filepath.Join(t.TempDir(), "wherry.exe")
-	if out, err := exec.Command("go", "build", "-o", name, ".").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "wherry-built-"); built.err == nil {
+			built.out, built.err = exec.Command("go", "build", "-o", built.name(), ".").CombinedOutput()
+		}
+	})
+	if built.err != nil {
+		t.Fatalf("go build: %v\n%s", built.err, built.out)
 	}
-	return name
+	return built.name()
+}
+
+var built program
+
+// A program is removed after the last test.
+type program struct {
+	once sync.Once
+	dir  string
+	out  []byte
+	err  error
+}
+
+func (p *program) name() string {
+	if runtime.GOOS == "windows" {
+		return filepath.Join(p.dir, "wherry.exe")
+	}
+	return filepath.Join(p.dir, "wherry")
+}
+
+// allTests runs them, and then removes what was built.
+type allTests struct{ *testing.M }
+
+func (m allTests) Run() int {
+	code := m.M.Run()
+	if built.dir != "" {
+		os.RemoveAll(built.dir)
+	}
+	return code
 }
 
 // process is a running wherry with --json.

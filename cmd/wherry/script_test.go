@@ -37,7 +37,7 @@ import (
 // background too, passes SIGINT on, and keeps what COMMAND prints in NAME.out
 // and NAME.err while it runs; and the commands of scriptCommands.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"wherry": main, "expect": expect})
+	testscript.Main(allTests{m}, map[string]func(){"wherry": main, "expect": expect})
 }
 
 func TestScripts(t *testing.T) {
@@ -120,6 +120,7 @@ func expect() {
 var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
 	"waitfor":  waitfor,
 	"address":  address,
+	"nobody":   nobody,
 	"safe":     safe,
 	"jsonl":    jsonl,
 	"oddtree":  func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(makeOddTree(ts.MkAbs(args[0]))) },
@@ -163,6 +164,23 @@ func address(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("ADDR", m[1]+":"+m[2])
 	ts.Setenv("HOST", m[1])
 	ts.Setenv("PORT", m[2])
+}
+
+// nobody sets $ADDR and $PORT to an address where nobody listens, nor will until
+// the script ends: it is taken, by who does not listen.
+func nobody(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: nobody")
+	}
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	ts.Check(err)
+	ts.Defer(func() { syscall.Close(fd) })
+	ts.Check(syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	at, err := syscall.Getsockname(fd)
+	ts.Check(err)
+	port := at.(*syscall.SockaddrInet4).Port
+	ts.Setenv("ADDR", fmt.Sprintf("127.0.0.1:%d", port))
+	ts.Setenv("PORT", strconv.Itoa(port))
 }
 
 func poll(ts *testscript.TestScript, file string, re *regexp.Regexp) []string {
@@ -390,14 +408,19 @@ func fifo(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Defer(func() { f.Close() })
 }
 
-// bigFile is "big NAME SIZE": it makes a file of that many MiB in which no group is like another.
+// bigFile is "big NAME SIZE": it makes a file of that many MiB, or KiB if they are
+// named, in which no group is like another.
 func bigFile(ts *testscript.TestScript, neg bool, args []string) {
-	n, err := strconv.Atoi(args[1])
+	size, isKiB := strings.CutSuffix(args[1], "KiB")
+	n, err := strconv.Atoi(size)
 	ts.Check(err)
 	f, err := os.Create(ts.MkAbs(args[0]))
 	ts.Check(err)
 	defer f.Close()
 	block := make([]byte, 1<<20)
+	if isKiB {
+		block = block[:1<<10]
+	}
 	x := uint32(1)
 	for range n {
 		for i := range block {

@@ -19,6 +19,7 @@ func TestSendCount(t *testing.T) {
 	s := startWherry(t, noInput(), "send", "--json", "--plain", "--count", "4", "--listen", listenAny, file)
 	addr := s.address(t)
 	slow := startWherry(t, noInput(), "receive", "--plain", "--yes", "--rate", "64Kbit", "--from", addr, "--dir", t.TempDir())
+	s.until(t, `"event":"start"`)
 	var dirs []string
 	for range 2 {
 		dir := t.TempDir()

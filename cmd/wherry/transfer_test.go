@@ -62,7 +62,7 @@ var parsing sync.Mutex
 // startWherry runs a command line until it ends or the test does.
 func startWherry(t *testing.T, in io.Reader, args ...string) *wherryProc {
 	t.Helper()
-	ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, stop := context.WithTimeout(t.Context(), 5*time.Minute)
 	w := &wherryProc{stop: stop, done: make(chan struct{}), opened: make(chan string, 1)}
 	found := func(addr string) {
 		select {
@@ -144,6 +144,22 @@ func deadPort(t *testing.T) string {
 	}
 	defer ln.Close()
 	conn, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn.LocalAddr().String()
+}
+
+// deadUDPPort is the same for datagrams.
+func deadUDPPort(t *testing.T) string {
+	t.Helper()
+	elsewhere, err := net.ListenPacket("udp", listenAny)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { elsewhere.Close() })
+	conn, err := net.Dial("udp", elsewhere.LocalAddr().String())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -187,7 +187,7 @@ func TestVersionMismatch(t *testing.T) {
 			if _, err := c.Write(init); err != nil {
 				t.Fatal(err)
 			}
-			_ = c.SetReadDeadline(time.Now().Add(time.Minute))
+			_ = c.SetReadDeadline(time.Now().Add(3 * time.Minute))
 			if n, err := c.Read(answer); err != nil || n >= len(init) || answer[2] != 4 || answer[24] != arq.Version {
 				t.Fatalf("%d bytes %x, %v", n, answer[:n], err)
 			}

@@ -127,6 +127,10 @@ func TestViaShare(t *testing.T) {
 	killedWhen(t, some("again"), bin, receive("again")...)
 	watch := startWherry(t, noInput(), "send", "--share", "--count", "2", "--json", "--via", via, src)
 	rs := []*wherryProc{startWherry(t, noInput(), receive("again")...), startWherry(t, noInput(), receive("third")...)}
+	// Those who have found the broker may lose it.
+	for _, w := range append(rs, watch) {
+		w.until(t, `"event":"start"`)
+	}
 	// Whoever of the three was how fast, together they come to have this.
 	for tick := time.NewTicker(10 * time.Millisecond); diskUsage(dir, "") < 60<<20; <-tick.C {
 	}

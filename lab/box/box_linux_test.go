@@ -234,9 +234,11 @@ func TestLinkDown(t *testing.T) {
 func TestBadLink(t *testing.T) {
 	iperf, ping := mustHave(t, "iperf3"), mustHave(t, "ping")
 	measure := os.Getenv("WHERRY_MEASURE") != ""
-	seconds, pings := "1", "3"
+	// So much, and not for so long: in a second of which it is kept waiting iperf3 may
+	// send nothing.
+	load, pings := []string{"-n", "1M"}, "3"
 	if measure {
-		seconds, pings = "10", "10"
+		load, pings = []string{"-t", "10"}, "10"
 	}
 	backends(t, func(t *testing.T, back Backend) {
 		link := netem.Config{Rate: 20 * units.Mbit, Delay: 20 * time.Millisecond}
@@ -269,7 +271,7 @@ func TestBadLink(t *testing.T) {
 			}
 		}
 		for {
-			out, s := output(t, b, A, iperf, "-c", "10.77.0.2", "-C", "cubic", "-t", seconds, "--json")
+			out, s := output(t, b, A, append([]string{iperf, "-c", "10.77.0.2", "-C", "cubic", "--json"}, load...)...)
 			if err := json.Unmarshal([]byte(out), &report); err != nil {
 				t.Fatalf("iperf3 said %q: %+v, %v", out, s, err)
 			}

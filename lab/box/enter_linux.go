@@ -16,6 +16,10 @@ import (
 // is no file that could stay behind.
 const enterSocket = "@wherry-box"
 
+// enterPatience bounds how long either end waits for the other, which takes no time
+// unless that is stopped.
+const enterPatience = 10 * time.Second
+
 // serveEnter listens in the network namespace of this thread.
 func (i *initProc) serveEnter() error {
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: enterSocket, Net: "unix"})
@@ -28,17 +32,20 @@ func (i *initProc) serveEnter() error {
 			if err != nil {
 				return
 			}
-			// One after the other, each with little time: a client is a
-			// process of this user and asks once.
-			i.giveOut(c)
-			c.Close()
+			// A client is a process of this user and asks once, but between that
+			// and its connecting it may have to wait for a processor, and the
+			// others not for it.
+			go func() {
+				i.giveOut(c)
+				c.Close()
+			}()
 		}
 	}()
 	return nil
 }
 
 func (i *initProc) giveOut(c *net.UnixConn) {
-	_ = c.SetDeadline(time.Now().Add(time.Second))
+	_ = c.SetDeadline(time.Now().Add(enterPatience))
 	var which [1]byte
 	if _, err := c.Read(which[:]); err != nil {
 		return
@@ -77,7 +84,7 @@ func askForHost(h Host) (*os.File, error) {
 		return nil, fmt.Errorf("enter host %v: %w", h, ErrOutside)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(enterPatience))
 	if _, err := c.Write([]byte(h.String())); err != nil {
 		return nil, fmt.Errorf("enter host %v: %w", h, err)
 	}
