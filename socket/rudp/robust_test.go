@@ -72,7 +72,9 @@ func TestManyConnections(t *testing.T) {
 	if testing.Short() || raceEnabled {
 		count = 100
 	}
-	l := listen(t, Config{Backlog: count})
+	// Two hundred at once may keep a slow machine from one for longer than by default.
+	patient := arq.Config{HandshakeTimeout: time.Minute, IdleTimeout: time.Minute}
+	l := listen(t, Config{Backlog: count, Engine: patient})
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -93,7 +95,7 @@ func TestManyConnections(t *testing.T) {
 		wg.Go(func() {
 			gate <- struct{}{}
 			defer func() { <-gate }()
-			c, err := Dial(context.Background(), l.AddrPort(), Config{Engine: arq.Config{HandshakeTimeout: time.Minute}})
+			c, err := Dial(context.Background(), l.AddrPort(), Config{Engine: patient})
 			if err != nil {
 				errs <- fmt.Errorf("connection %d: %w", i, err)
 				return
@@ -119,7 +121,7 @@ func TestManyConnections(t *testing.T) {
 		t.Error(err)
 	}
 	// Whoever missed the client's last word ends by the idle timeout.
-	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(3 * time.Minute); time.Now().Before(deadline); {
 		if l.Conns() == 0 {
 			return
 		}
