@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,13 +21,18 @@ import (
 
 const testCode = "able-acid-acorn-agent-album-alien-alley-amber"
 
-func testKey(t testing.TB) *Key {
-	t.Helper()
+// stretched once: that takes long, by design.
+var testKeyOnce = sync.OnceValues(func() (Key, error) {
 	c, err := pairing.ParseCode(testCode)
 	if err != nil {
-		t.Fatal(err)
+		return Key{}, err
 	}
-	k, err := NewKey(c)
+	return NewKey(c)
+})
+
+func testKey(t testing.TB) *Key {
+	t.Helper()
+	k, err := testKeyOnce()
 	if err != nil {
 		t.Fatal(err)
 	}
