@@ -28,11 +28,17 @@ func freeSpace(root *os.Root) (int64, bool) {
 	return int64(avail * size), true
 }
 
-// lockFile takes the file for this process, without waiting; false if another
-// has it.
+// lockFile takes the file for this process; false if another has it. It waits half a
+// second at most: a child that this process is starting has what was open just
+// before, lock and all, until it has become another program.
 func lockFile(f *os.File) bool {
-	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	return err != unix.EWOULDBLOCK
+	for pause := time.Millisecond; ; pause *= 2 {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err != unix.EWOULDBLOCK || pause > 256*time.Millisecond {
+			return err != unix.EWOULDBLOCK
+		}
+		time.Sleep(pause)
+	}
 }
 
 // setTime sets the modification time of f, which is name in d.

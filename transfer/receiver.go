@@ -294,7 +294,12 @@ func (r *receiver) run(ctx context.Context, first opened) error {
 		task(&wg, fail, func() error { return r.lossy.settle(ctx) })
 	}
 	committed := make(chan struct{})
-	task(&wg, fail, func() error { defer close(committed); return r.commitFiles(ctx) })
+	wg.Go(func() {
+		defer close(committed) // after the cause of an end is known: what is left over is no fault of the peer's
+		if err := r.commitFiles(ctx); err != nil {
+			fail(err)
+		}
+	})
 
 	landers.Wait()
 	close(heard)
