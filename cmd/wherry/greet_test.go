@@ -45,7 +45,7 @@ func TestStrays(t *testing.T) {
 		c.Close()
 	}
 	other := startWherry(t, noInput(), "receive", "--plain", "--yes", "--from", addr, "--dir", t.TempDir())
-	if other.wait() != exitRefused {
+	if other.wait() != exitPairing {
 		t.Errorf("a second receiver: %v", other)
 	}
 	told := func() int { return strings.Count(r.errs.String(), "waiting on") }
