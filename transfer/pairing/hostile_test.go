@@ -600,7 +600,7 @@ func clientHello(t *testing.T, share []byte) []byte {
 // little memory, and keep nobody out: not even who comes from the same address.
 func TestThousandsOfIdleConnections(t *testing.T) {
 	code := mustCode(t, "17-cedar-otter")
-	if _, err := code.password(); err != nil { // the 19 MiB of stretching are not what is measured
+	if _, err := code.password(); err != nil { // the 8 MiB of stretching are not what is measured
 		t.Fatal(err)
 	}
 	const grace = 20 * time.Millisecond
