@@ -109,7 +109,7 @@ func ParseUpstream(s string) (Upstream, error) {
 	if u.Scheme == HTTPS || u.Scheme == H3 {
 		host, path, ok := strings.Cut(s, "/")
 		if path, _, _ = strings.Cut(path, "{?dns}"); ok && path != "" {
-			p, err := url.Parse("/" + path)
+			p, err := url.Parse("https://host/" + path) // by itself, //x would be a host
 			if err != nil || !isASCII(path) {
 				return fail("the path is not one of a URL")
 			}
