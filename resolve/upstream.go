@@ -167,6 +167,9 @@ func hostName(s string) (string, error) {
 		return "", fmt.Errorf("the host is empty")
 	}
 	if a, err := netip.ParseAddr(s); err == nil {
+		if Escape(a.Zone()) != a.Zone() {
+			return "", fmt.Errorf("%q is not the name of an interface", Escape(a.Zone()))
+		}
 		return a.String(), nil
 	}
 	if strings.Contains(s, ":") {
