@@ -35,7 +35,7 @@ func newPrelude(src *Source) *prelude {
 			return errLong
 		}
 		var t Totals
-		t.count(&e)
+		t.Count(&e)
 		end.Entries, end.Bytes = end.Entries+1, end.Bytes+uint64(t.Bytes)
 		return nil
 	}, func(path string, why error) {

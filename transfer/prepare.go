@@ -86,7 +86,7 @@ func (r *receiver) ask(p prepared, out *decisions) error {
 	}
 	r.mu.Lock()
 	r.files[p.entry] = in
-	r.asked.count(p.e)
+	r.asked.Count(p.e)
 	r.mu.Unlock()
 	if err := out.have(p.entry, p.have); err != nil {
 		return err

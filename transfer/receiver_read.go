@@ -317,7 +317,7 @@ func (r *receiver) list(m *manifest, e Entry) error {
 	}
 	r.mu.Lock()
 	r.entries.add(e)
-	r.totals.count(&e)
+	r.totals.Count(&e)
 	r.mu.Unlock()
 	return nil
 }

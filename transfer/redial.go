@@ -374,7 +374,5 @@ func newReceiveMemory(keep bool) *receiveMemory {
 // carry adds what earlier connections moved and waited for.
 func (r *Result) carry(earlier Result) {
 	r.Moved += earlier.Moved
-	r.Waited.Network += earlier.Waited.Network
-	r.Waited.Disk += earlier.Waited.Disk
-	r.Waited.Peer += earlier.Waited.Peer
+	r.Waited.add(earlier.Waited)
 }

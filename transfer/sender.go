@@ -397,7 +397,7 @@ func (s *sender) sendManifest(ctx context.Context, holes bool) error {
 		}
 		s.mu.Lock()
 		s.entries.add(e)
-		s.totals.count(&e)
+		s.totals.Count(&e)
 		n := s.entries.n
 		s.mu.Unlock()
 		if n > maxEntries {

@@ -96,7 +96,7 @@ func (s *sender) decide(c decision) error {
 			s.feeder.push(j)
 		case verbSend:
 			s.wanted[i] = true
-			s.asked.count(e)
+			s.asked.Count(e)
 			s.feeder.push(job{entry: i, e: e})
 		}
 	}

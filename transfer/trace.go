@@ -67,7 +67,8 @@ type Totals struct {
 	Skipped            int   // left out by the sender: devices, sockets, FIFOs, links out of the tree
 }
 
-func (t *Totals) count(e *Entry) {
+// Count adds e.
+func (t *Totals) Count(e *Entry) {
 	switch e.Kind {
 	case File:
 		t.Files++
@@ -108,10 +109,34 @@ type Result struct {
 	DatagramsLost uint64 // of them, as the receiver counts (sender only)
 }
 
+// Add adds what a further part of the same transfer came to. Left is the part's, as it
+// is the later one; what is of the whole (Peer, Skipped, Limiter) stays.
+func (r *Result) Add(part Result) {
+	r.Files += part.Files
+	r.Bytes += part.Bytes
+	r.Moved += part.Moved
+	r.Resumed += part.Resumed
+	r.Had += part.Had
+	r.Failed += part.Failed
+	r.Kept += part.Kept
+	r.Refused += part.Refused
+	r.Elapsed += part.Elapsed
+	r.Waited.add(part.Waited)
+	r.Left = part.Left
+	r.Holes += part.Holes
+	r.Missing += part.Missing
+}
+
 // Waited tells what the transfer waited for, as time that the goroutine that
 // moves the content spent blocked. It is what a summary's "limited by" stands on.
 type Waited struct {
 	Network time.Duration // in reads or writes of the connection
 	Disk    time.Duration // sender: for content to be read and hashed; receiver: for it to be hashed and written
 	Peer    time.Duration // for a person's or the peer's decision
+}
+
+func (w *Waited) add(more Waited) {
+	w.Network += more.Network
+	w.Disk += more.Disk
+	w.Peer += more.Peer
 }

@@ -64,15 +64,7 @@ func NewPlan(ctx context.Context, src *transfer.Source, o PlanOptions) (*Plan, e
 		if h.Entries > maxEntries || len(p.list) > maxManifest-2*maxBlock || h.Content > maxContent {
 			return errors.New("there is more than can be left under one code")
 		}
-		switch e.Kind {
-		case transfer.File:
-			p.totals.Files++
-			p.totals.Bytes += e.Size
-		case transfer.Dir:
-			p.totals.Dirs++
-		case transfer.Symlink:
-			p.totals.Links++
-		}
+		p.totals.Count(&e)
 		return nil
 	}, func(path string, why error) {
 		h.Skipped++

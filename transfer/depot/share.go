@@ -81,7 +81,7 @@ func (f *Offer) ReceiveShared(ctx context.Context, k *Key, steps interface {
 		last = p
 		portion := NewPart(f, entries, portions[p])
 		result, root, err := s.land(ctx, f, portion, p, o)
-		add(&sum, &result)
+		sum.Add(result)
 		if errors.Is(err, errTaken) {
 			if so.Taken != nil {
 				so.Taken(result.Files)
@@ -127,15 +127,7 @@ func (f *Offer) whole(ctx context.Context, o *transfer.ReceiveOptions) (entries 
 	var totals transfer.Totals
 	totals.Skipped, err = f.List(ctx, func(e transfer.Entry) error {
 		entries = append(entries, e)
-		switch e.Kind {
-		case transfer.File:
-			totals.Files++
-			totals.Bytes += e.Size
-		case transfer.Dir:
-			totals.Dirs++
-		case transfer.Symlink:
-			totals.Links++
-		}
+		totals.Count(&e)
 		return nil
 	})
 	if err != nil {
@@ -378,20 +370,4 @@ func (s *sharer) giveBack(ctx context.Context, p int) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	_ = s.say(ctx, step{Kind: stepFree, Portion: p}) // else they find out
-}
-
-func add(sum, r *transfer.Result) {
-	sum.Files += r.Files
-	sum.Bytes += r.Bytes
-	sum.Moved += r.Moved
-	sum.Resumed += r.Resumed
-	sum.Had += r.Had
-	sum.Failed += r.Failed
-	sum.Kept += r.Kept
-	sum.Refused += r.Refused
-	sum.Elapsed += r.Elapsed
-	sum.Waited.Network += r.Waited.Network
-	sum.Waited.Disk += r.Waited.Disk
-	sum.Waited.Peer += r.Waited.Peer
-	sum.Left = r.Left
 }

@@ -162,7 +162,7 @@ func (r *Receiver) Receive(ctx context.Context, offer *depot.Offer, o transfer.R
 			return sum, err
 		}
 		result, err := transfer.ReceiveStored(ctx, depot.NewPart(offer, entries, all[i]), o)
-		add(&sum, &result)
+		sum.Add(result)
 		if err != nil {
 			return sum, fmt.Errorf("receive a part of it: %w", err)
 		}
@@ -173,21 +173,4 @@ func (r *Receiver) Receive(ctx context.Context, offer *depot.Offer, o transfer.R
 		}
 	}
 	return sum, nil
-}
-
-func add(sum, r *transfer.Result) {
-	sum.Files += r.Files
-	sum.Bytes += r.Bytes
-	sum.Moved += r.Moved
-	sum.Resumed += r.Resumed
-	sum.Had += r.Had
-	sum.Skipped = r.Skipped
-	sum.Failed += r.Failed
-	sum.Kept += r.Kept
-	sum.Refused += r.Refused
-	sum.Elapsed += r.Elapsed
-	sum.Waited.Network += r.Waited.Network
-	sum.Waited.Disk += r.Waited.Disk
-	sum.Waited.Peer += r.Waited.Peer
-	sum.Left = r.Left
 }
