@@ -44,10 +44,11 @@ func (f *Offer) ReceiveShared(ctx context.Context, k *Key, steps interface {
 	Cursor
 }, receiver [16]byte, o transfer.ReceiveOptions, so ShareOptions) (sum transfer.Result, err error) {
 	sum.Peer = f.addr.String()
-	entries, err := f.whole(ctx, &o)
+	entries, skipped, err := f.Whole(ctx, &o)
 	if err != nil {
 		return sum, err
 	}
+	sum.Skipped = skipped
 	portions := Portions(entries)
 	ctx, stop := context.WithCancelCause(ctx)
 	s := &sharer{
@@ -118,21 +119,23 @@ func cause(ctx context.Context, err error) error {
 	return err
 }
 
-// whole reads the list, and has the user asked.
-func (f *Offer) whole(ctx context.Context, o *transfer.ReceiveOptions) (entries []transfer.Entry, err error) {
+// Whole reads the list of an offer that is to be received in portions. o.Accept is
+// asked about it, and o.Trace told, once for all portions, and o is then for those.
+func (f *Offer) Whole(ctx context.Context, o *transfer.ReceiveOptions) (entries []transfer.Entry, skipped int, err error) {
 	t := transfer.Trace{}
 	if o.Trace != nil {
 		t = *o.Trace
 	}
 	var totals transfer.Totals
-	totals.Skipped, err = f.List(ctx, func(e transfer.Entry) error {
+	skipped, err = f.List(ctx, func(e transfer.Entry) error {
 		entries = append(entries, e)
 		totals.Count(&e)
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
+	totals.Skipped = skipped
 	if t.Connected != nil {
 		t.Connected(f.addr.String())
 	}
@@ -148,7 +151,7 @@ func (f *Offer) whole(ctx context.Context, o *transfer.ReceiveOptions) (entries 
 			}
 		}}
 		if err := ask(ctx, offer); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 	}
 	if t.Accepted != nil {
@@ -157,7 +160,7 @@ func (f *Offer) whole(ctx context.Context, o *transfer.ReceiveOptions) (entries 
 	// Told of the whole, and not of each portion.
 	t.Connected, t.Listed, t.Accepted = nil, nil, nil
 	o.Accept, o.Trace = nil, &t
-	return entries, nil
+	return entries, skipped, nil
 }
 
 // A sharer is one of the receivers that share.

@@ -203,6 +203,30 @@ func (f *failing) Next(ctx context.Context) (Message, error) {
 	return m, err
 }
 
+// The user is asked once, and told of the whole and of what the sender left out.
+func TestSharedWhole(t *testing.T) {
+	const n = 6
+	src := shareTree(t, n)
+	if err := os.Symlink("/elsewhere", filepath.Join(src, "link")); err != nil {
+		t.Skip("SKIPPED: no symbolic links here")
+	}
+	synctest.Test(t, func(t *testing.T) {
+		_, log, _ := leaveShared(t, src)
+		one := t.TempDir()
+		var asked []transfer.Totals
+		r, err := receiveShare(t.Context(), t, log.Cursor(), newBoth(newSteps()), one, one, transfer.ReceiveOptions{Accept: func(_ context.Context, o transfer.Offer) error {
+			asked = append(asked, o.Totals)
+			return nil
+		}}, ShareOptions{})
+		if err != nil || r.Files != n || r.Skipped != 1 {
+			t.Errorf("%+v, %v", r, err)
+		}
+		if len(asked) != 1 || asked[0].Files != n || asked[0].Skipped != 1 {
+			t.Errorf("asked about %+v", asked)
+		}
+	})
+}
+
 // A receiver dies in the middle of its second portion. Another has all but the first,
 // after a while; started again the dead one has nothing to do, and tidies up.
 func TestSharedDead(t *testing.T) {

@@ -145,15 +145,13 @@ func (r *Receiver) landed(i int) {
 
 // Receive lands those portions of the offer that this receiver is given, of a sender
 // whose pattern is [Share], until all are landed somewhere. The result is of what was
-// landed here. Its list is kept in memory.
+// landed here. Its list is kept in memory. Of o, Accept is asked once, of the whole list.
 func (r *Receiver) Receive(ctx context.Context, offer *depot.Offer, o transfer.ReceiveOptions) (sum transfer.Result, err error) {
-	var entries []transfer.Entry
-	if _, err := offer.List(ctx, func(e transfer.Entry) error {
-		entries = append(entries, e)
-		return nil
-	}); err != nil {
+	entries, skipped, err := offer.Whole(ctx, &o)
+	if err != nil {
 		return sum, err
 	}
+	sum.Skipped = skipped
 	all := depot.Portions(entries)
 	sum.Peer = r.Addr().String()
 	for len(all) > 0 {
@@ -167,7 +165,6 @@ func (r *Receiver) Receive(ctx context.Context, offer *depot.Offer, o transfer.R
 			return sum, fmt.Errorf("receive a part of it: %w", err)
 		}
 		r.landed(i)
-		o.Accept = nil // asked once, for the first
 		if o.MaxSize > 0 {
 			o.MaxSize = max(o.MaxSize-result.Bytes, 1)
 		}

@@ -491,8 +491,14 @@ func TestShare(t *testing.T) {
 			}
 			defer root.Close()
 			var once sync.Once
+			asked := 0
 			result, err := r.Receive(t.Context(), offer, transfer.ReceiveOptions{Dir: root, NoSync: true, Trace: &transfer.Trace{
 				Finished: func(*transfer.Entry, treehash.Digest, bool) { once.Do(func() { dies.Close() }) },
+			}, Accept: func(_ context.Context, o transfer.Offer) error {
+				if asked++; asked > 1 || o.Totals.Files != 25 {
+					t.Errorf("asked %d times, about %+v", asked, o.Totals)
+				}
+				return nil
 			}})
 			if err == nil {
 				err = r.Done(t.Context(), Receipt{Files: result.Files})
