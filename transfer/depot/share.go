@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"sync"
@@ -317,8 +318,9 @@ func (s *sharer) take(ctx context.Context, last int, others func(int)) (p int, o
 // landed, what is left is of files that will not be continued here.
 func (s *sharer) forget(dir *os.Root, entries []transfer.Entry, portions []Portion) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for p := range s.ledger.begun {
+	begun := maps.Clone(s.ledger.begun)
+	s.mu.Unlock()
+	for p := range begun {
 		for i := portions[p].From; i < portions[p].To; i++ {
 			if entries[i].Kind == transfer.File {
 				transfer.Forget(dir, &entries[i])
