@@ -127,10 +127,7 @@ var ErrOther = errors.New("something else was left under this code")
 //
 // Leave returns when the carrier has everything. An error matches [ErrOver] if what an
 // earlier run has left is to be removed first, since its time is over.
-func (p *Plan) Leave(ctx context.Context, k *Key, log interface {
-	Appender
-	Cursor
-}, o LeaveOptions) (Summary, error) {
+func (p *Plan) Leave(ctx context.Context, k *Key, log Log, o LeaveOptions) (Summary, error) {
 	if o.Trace == nil {
 		o.Trace = &transfer.Trace{}
 	}
@@ -213,10 +210,7 @@ func (p *Plan) entries() iter.Seq2[transfer.Entry, error] {
 }
 
 // resume finds out what an earlier run has stored.
-func (p *Plan) resume(ctx context.Context, k *Key, log interface {
-	Appender
-	Cursor
-}, w *writer) error {
+func (p *Plan) resume(ctx context.Context, k *Key, log Log, w *writer) error {
 	// What is stored ends where this message is.
 	begin := newBuffer()
 	if err := log.Append(ctx, mark, w.sealer.seal(mark, begin)); err != nil {

@@ -37,5 +37,11 @@ type Message struct {
 	Body   []byte
 }
 
+// A Log is both sides, of one who appends to what is there already.
+type Log interface {
+	Appender
+	Cursor
+}
+
 // ErrNoOffer is matched by errors of a log that does not exist.
 var ErrNoOffer = errors.New("nothing was left under this code, or it is kept no longer")

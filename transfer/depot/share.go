@@ -40,10 +40,7 @@ var errTaken = errors.New("another receiver has taken this part")
 // Receiver is what [Key.NewReceiver] makes. The list is kept in memory.
 //
 // Of o, Accept is asked once, of the whole list.
-func (f *Offer) ReceiveShared(ctx context.Context, k *Key, steps interface {
-	Appender
-	Cursor
-}, receiver [16]byte, o transfer.ReceiveOptions, so ShareOptions) (sum transfer.Result, err error) {
+func (f *Offer) ReceiveShared(ctx context.Context, k *Key, steps Log, receiver [16]byte, o transfer.ReceiveOptions, so ShareOptions) (sum transfer.Result, err error) {
 	sum.Peer = f.addr.String()
 	entries, skipped, err := f.Whole(ctx, &o)
 	if err != nil {
@@ -170,10 +167,7 @@ type sharer struct {
 
 	saying sync.Mutex // held while a step is appended
 	seq    uint64
-	log    interface {
-		Appender
-		Cursor
-	}
+	log    Log
 
 	mu      sync.Mutex
 	ledger  *ledger
@@ -212,6 +206,13 @@ func (s *sharer) hear(ctx context.Context) error {
 	}
 }
 
+// last is the number of the last step that was said.
+func (s *sharer) last() uint64 {
+	s.saying.Lock()
+	defer s.saying.Unlock()
+	return s.seq
+}
+
 // heard reports whether all that this run has said has come back.
 func (s *sharer) heard(upTo uint64) bool {
 	r := s.ledger.runs[s.ledger.run]
@@ -237,9 +238,7 @@ func (s *sharer) until(ctx context.Context, is func() bool) error {
 
 // said waits until the last step has come back: then all before it is known.
 func (s *sharer) said(ctx context.Context) error {
-	s.saying.Lock()
-	seq := s.seq
-	s.saying.Unlock()
+	seq := s.last()
 	ctx, cancel := context.WithTimeoutCause(ctx, delivery, fmt.Errorf("%w: it does not deliver what it has confirmed", ErrDamaged))
 	defer cancel()
 	return s.until(ctx, func() bool { return s.heard(seq) })
@@ -264,9 +263,7 @@ func (s *sharer) live(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		s.saying.Lock()
-		seq := s.seq
-		s.saying.Unlock()
+		seq := s.last()
 		if err := s.until(ctx, func() bool { return s.heard(seq) }); err != nil {
 			return err
 		}

@@ -59,10 +59,7 @@ func newSteps() *Memory {
 	return &Memory{msgs: [][]byte{make([]byte, 99)}, Twice: func(int64) bool { return r.IntN(3) == 0 }}
 }
 
-func receiveShare(ctx context.Context, t testing.TB, log Cursor, steps interface {
-	Appender
-	Cursor
-}, dir, name string, o transfer.ReceiveOptions, so ShareOptions) (transfer.Result, error) {
+func receiveShare(ctx context.Context, t testing.TB, log Cursor, steps Log, dir, name string, o transfer.ReceiveOptions, so ShareOptions) (transfer.Result, error) {
 	t.Helper()
 	root, err := os.OpenRoot(dir)
 	if err != nil {
