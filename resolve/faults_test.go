@@ -19,6 +19,7 @@ import (
 
 	"github.com/wherry-net/wherry/resolve"
 	"github.com/wherry-net/wherry/resolve/dnstest"
+	"github.com/wherry-net/wherry/socket/sockettest"
 )
 
 const rightRR, wrongRR = "x.test. 60 IN A 192.0.2.1", "x.test. 60 IN A 203.0.113.66"
@@ -269,7 +270,7 @@ func TestRefusedPort(t *testing.T) {
 		}
 	}
 	// UDP: the kernel tells us of the ICMP message.
-	a := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), dnstest.FreePort(t))
+	a := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), sockettest.FreePort(t))
 	r := &resolve.Resolver{Servers: []resolve.Upstream{resolve.UpstreamOf(a)}, Options: patient(resolve.Options{})}
 	res := r.Resolve(t.Context(), resolve.Query{Name: "x.test."})
 	var se *resolve.ServerError
@@ -292,7 +293,7 @@ func TestFailover(t *testing.T) {
 	servfail := dnstest.NewFaultServer(t, rcode(dns.RcodeServerFailure), nil)
 	refused := dnstest.NewFaultServer(t, rcode(dns.RcodeRefused), nil)
 	nx := dnstest.NewFaultServer(t, rcode(dns.RcodeNameError), nil)
-	closed := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), dnstest.FreePort(t))
+	closed := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), sockettest.FreePort(t))
 	for _, tt := range []struct {
 		name    string
 		servers []netip.AddrPort

@@ -17,7 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/wherry-net/wherry/resolve/dnstest"
+	"github.com/wherry-net/wherry/socket/sockettest"
 )
 
 // nobody is an Exchanger that fails.
@@ -191,7 +191,7 @@ func TestTCP(t *testing.T) {
 }
 
 func TestTCPGivesUp(t *testing.T) {
-	addr := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), dnstest.FreePort(t))
+	addr := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), sockettest.FreePort(t))
 	l, err := net.Listen("tcp", addr.String())
 	if err != nil {
 		t.Fatal(err)

@@ -15,7 +15,7 @@ import (
 
 	"github.com/miekg/dns"
 
-	"github.com/wherry-net/wherry/resolve/dnstest"
+	"github.com/wherry-net/wherry/socket/sockettest"
 )
 
 // needTool skips the test if a program of Debian's is missing, but not in CI.
@@ -46,7 +46,7 @@ func startNSD(t testing.TB, origin, zone string) netip.AddrPort {
 	t.Helper()
 	nsd := needTool(t, "nsd")
 	dir := t.TempDir()
-	addr := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), dnstest.FreePort(t))
+	addr := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), sockettest.FreePort(t))
 	if err := os.WriteFile(filepath.Join(dir, "zone"), []byte(zone), 0o644); err != nil {
 		t.Fatal(err)
 	}

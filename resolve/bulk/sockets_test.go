@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/wherry-net/wherry/resolve/dnstest"
+	"github.com/wherry-net/wherry/socket/sockettest"
 )
 
 // udpServer answers on loopback, from the system's sockets, badly: it drops,
@@ -101,7 +101,7 @@ func TestNobodyThere(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("Windows does not tell of closed ports on loopback")
 	}
-	addr := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), dnstest.FreePort(t))
+	addr := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), sockettest.FreePort(t))
 	var out bytes.Buffer
 	stats, err := Run(t.Context(), strings.NewReader(list(2000)), &out, Options{Servers: []Server{{Addr: addr}}})
 	if !errors.Is(err, ErrSilent) || !strings.Contains(err.Error(), "refused") {

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/miekg/dns"
+
+	"github.com/wherry-net/wherry/socket/sockettest"
 )
 
 // A Handler gets a query as it came and sends as many packets back as it
@@ -34,7 +36,7 @@ func NewFaultServer(t testing.TB, udp, tcp Handler) *FaultServer {
 	t.Helper()
 	s := &FaultServer{}
 	// Nobody may take the port for TCP if we do not.
-	a := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(FreePort(t))))
+	a := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(sockettest.FreePort(t))))
 	var err error
 	if s.udpConn, err = net.ListenPacket("udp4", a); err != nil {
 		t.Fatal(err)

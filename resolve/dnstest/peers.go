@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/wherry-net/wherry/socket/sockettest"
 )
 
 // A Peer is a server that runs until the test ends.
@@ -71,7 +73,7 @@ func isExecutable(p string) bool {
 }
 
 func loopback(t testing.TB) netip.AddrPort {
-	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), FreePort(t))
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), sockettest.FreePort(t))
 }
 
 func (c Config) tsig() (name, secret string) {

@@ -18,7 +18,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/wherry-net/wherry/resolve/bulk"
-	"github.com/wherry-net/wherry/resolve/dnstest"
+	"github.com/wherry-net/wherry/socket/sockettest"
 )
 
 // nameServer answers A for nN.example on a loopback port: 10.x.y.z made of N,
@@ -262,7 +262,7 @@ func TestSilentServers(t *testing.T) {
 	}
 	_ = c.Send(t.Context(), "job", b.append(nil))
 	// The system says that nobody is there.
-	nobody := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), dnstest.FreePort(t))
+	nobody := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), sockettest.FreePort(t))
 	e := m.end("", 3)
 	err := Work(t.Context(), e, WorkerOptions{Name: "w", Ask: bulk.Options{Servers: []bulk.Server{{Addr: nobody}}}})
 	if !errors.Is(err, bulk.ErrSilent) {

@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/wherry-net/wherry/resolve/bulk"
-	"github.com/wherry-net/wherry/resolve/dnstest"
 	"github.com/wherry-net/wherry/socket"
 	"github.com/wherry-net/wherry/socket/psk"
+	"github.com/wherry-net/wherry/socket/sockettest"
 	"github.com/wherry-net/wherry/socket/zmtp"
 )
 
@@ -177,7 +177,7 @@ func TestZeroMQCredit(t *testing.T) {
 }
 
 func TestZeroMQCoordinatorGone(t *testing.T) {
-	z := listenZeroMQOn(t, dnstest.FreePort(t), ZeroMQOptions{}) // which is nobody's when it is gone
+	z := listenZeroMQOn(t, sockettest.FreePort(t), ZeroMQOptions{}) // which is nobody's when it is gone
 	impatient := dialZeroMQ(t, z, ZeroMQOptions{Timeout: -1})
 	away := make(chan error, 100)
 	patient := dialZeroMQ(t, z, ZeroMQOptions{Timeout: 10 * time.Millisecond, Away: func(err error) { away <- err }})

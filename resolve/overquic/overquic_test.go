@@ -25,6 +25,7 @@ import (
 	"github.com/wherry-net/wherry/resolve"
 	"github.com/wherry-net/wherry/resolve/dnstest"
 	"github.com/wherry-net/wherry/resolve/overquic"
+	"github.com/wherry-net/wherry/socket/sockettest"
 )
 
 // answer is what the servers of this test say: one TXT record, for names that
@@ -233,7 +234,7 @@ func TestQUICFaults(t *testing.T) {
 		}
 	}
 	// Nobody is there.
-	free := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), dnstest.FreePort(t))
+	free := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), sockettest.FreePort(t))
 	if err := ask(free, "one.example.", 500*time.Millisecond); err == nil {
 		t.Error("an answer from nobody")
 	}

@@ -16,9 +16,9 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/wherry-net/wherry/resolve/dnssec"
-	"github.com/wherry-net/wherry/resolve/dnstest"
 	"github.com/wherry-net/wherry/resolve/iterate"
 	"github.com/wherry-net/wherry/resolve/zoneserver"
+	"github.com/wherry-net/wherry/socket/sockettest"
 )
 
 // unhurried is the network with all the time that a busy machine may need.
@@ -43,7 +43,7 @@ func TestServe(t *testing.T) {
 		t.Skip("only Linux has all of 127.0.0.0/8")
 	}
 	t.Run("any port", func(t *testing.T) { serve(t, 0) })
-	t.Run("given port", func(t *testing.T) { serve(t, dnstest.FreePort(t)) })
+	t.Run("given port", func(t *testing.T) { serve(t, sockettest.FreePort(t)) })
 }
 
 func serve(t *testing.T, port uint16) {

@@ -1,4 +1,5 @@
-// Package sockettest has what tests of several packages need of the network.
+// Package sockettest has what tests of several packages need of the network: ports
+// where nobody is, and ports for other programs, for as long as the test lasts.
 package sockettest
 
 import (

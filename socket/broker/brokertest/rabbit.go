@@ -5,17 +5,17 @@ package brokertest
 import (
 	"bytes"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/wherry-net/wherry/socket/sockettest"
 )
 
 // server is where Debian keeps the program; the one on the PATH insists on being
@@ -47,8 +47,10 @@ func Start(t testing.TB, extra ...string) *Rabbit {
 		t.Skip("SKIPPED: rabbitmq-server is missing")
 	}
 	r := &Rabbit{t: t, dir: t.TempDir()}
-	ports := claim(t)
-	r.port = ports[0]
+	// For AMQP, Erlang's distribution and its name server, also for as long as the
+	// broker is killed.
+	ports := sockettest.FreePorts(t)
+	r.port = int(ports[0])
 	r.URL = fmt.Sprintf("amqp://guest:guest@127.0.0.1:%d/", r.port)
 	conf := fmt.Sprintf("listeners.tcp.1 = 127.0.0.1:%d\nlog.console = true\nlog.console.level = warning\nlog.file = false\n", r.port)
 	for _, l := range extra {
@@ -66,9 +68,9 @@ func Start(t testing.TB, extra ...string) *Rabbit {
 		"RABBITMQ_LOG_BASE="+filepath.Join(r.dir, "log"),
 		"RABBITMQ_CONFIG_FILE="+filepath.Join(r.dir, "rabbitmq.conf"),
 		"RABBITMQ_ENABLED_PLUGINS_FILE="+filepath.Join(r.dir, "plugins"),
-		"RABBITMQ_DIST_PORT="+strconv.Itoa(ports[1]),
+		"RABBITMQ_DIST_PORT="+strconv.Itoa(int(ports[1])),
 		"ERL_EPMD_ADDRESS=127.0.0.1",
-		"ERL_EPMD_PORT="+strconv.Itoa(ports[2]),
+		"ERL_EPMD_PORT="+strconv.Itoa(int(ports[2])),
 		// Busy waiting would take the processor from those under test. The two ends of
 		// rabbitmqctl may take longer than seven seconds to find each other.
 		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1} -kernel net_setuptime 120 +sbwt none",
@@ -78,7 +80,7 @@ func Start(t testing.TB, extra ...string) *Rabbit {
 	t.Cleanup(func() {
 		r.Kill()
 		// The port mapper that Erlang has started beside it.
-		c := exec.Command("epmd", "-port", strconv.Itoa(ports[2]), "-kill")
+		c := exec.Command("epmd", "-port", strconv.Itoa(int(ports[2])), "-kill")
 		c.Env = r.env
 		_ = c.Run()
 	})
@@ -184,57 +186,6 @@ func (r *Rabbit) Settle() {
 func (r *Rabbit) Kill() {
 	_ = syscall.Kill(-r.cmd.Process.Pid, syscall.SIGKILL)
 	<-r.exited
-}
-
-// claim finds three ports for a broker that nobody else gets before the test is over,
-// also while the broker is not there. They are not of those that the system hands out
-// by itself, to whoever connects or listens on port 0; and the port before them, which
-// this test listens on, tells others of its kind that they are taken.
-func claim(t testing.TB) (ports []int) {
-	t.Helper()
-	first, last := 10_000, ephemeral()
-	if last < first+4000 {
-		last = 1<<16 - 4 // any, and good luck
-	}
-	for range 1000 {
-		base := first + rand.IntN((last-first)/4)*4 //permit:rand.IntN whoever draws the same is noticed
-		guard, err := bind(base)
-		if err != nil {
-			continue
-		}
-		ports = ports[:0]
-		for p := base + 1; p <= base+3; p++ {
-			l, err := bind(p)
-			if err != nil {
-				break
-			}
-			l.Close()
-			ports = append(ports, p)
-		}
-		if len(ports) == 3 {
-			t.Cleanup(func() { guard.Close() })
-			return ports
-		}
-		guard.Close()
-	}
-	t.Fatal("no free ports for a broker")
-	return nil
-}
-
-func bind(port int) (net.Listener, error) {
-	return net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-}
-
-// ephemeral is where the ports begin that the system hands out by itself.
-func ephemeral() int {
-	if b, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range"); err == nil {
-		if f := strings.Fields(string(b)); len(f) == 2 {
-			if n, err := strconv.Atoi(f[0]); err == nil {
-				return n
-			}
-		}
-	}
-	return 32768 // Linux; others begin later (RFC 6335 section 6)
 }
 
 type buffer struct {

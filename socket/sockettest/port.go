@@ -1,4 +1,4 @@
-package dnstest
+package sockettest
 
 import (
 	"fmt"
@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-var ports atomic.Uint32 // that this process has looked at
+var blocks atomic.Uint32 // of ports that this process has looked at
 
 // FreePort returns a port of 127.0.0.1 that is free for UDP and TCP and stays
 // with the test until it ends: to start another program on, to close and to
@@ -17,32 +17,40 @@ var ports atomic.Uint32 // that this process has looked at
 // A port that the system has just given out and taken back does not do for
 // that: any socket of any program may be the next to be given it. So these lie
 // outside of the range that the system gives out (where that is known), and a
-// listener on another address of loopback keeps other tests from the same
-// port, those of other processes too.
+// listener on the port before them keeps other tests away, those of other
+// processes too. A listener on the port itself, be it on another address, would
+// be in the way of programs that listen on all addresses.
 func FreePort(t testing.TB) uint16 {
 	t.Helper()
+	return FreePorts(t)[0]
+}
+
+// FreePorts is [FreePort] for a program that needs three.
+func FreePorts(t testing.TB) (ports [3]uint16) {
+	t.Helper()
 	low, high := portRange()
-	guarded := canGuard()
-	for range high - low {
+	const block = 1 + len(ports)
+	n := (high - low) / block
+	for range n {
 		// Each its own and none again soon, for packets that are late.
-		port := low + (os.Getpid()*61+int(ports.Add(1)))%(high-low)
-		guard, err := net.Listen("tcp4", fmt.Sprintf("127.83.0.1:%d", port))
-		if err != nil && guarded {
+		first := low + block*((os.Getpid()*61+int(blocks.Add(1)))%n)
+		guard, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", first))
+		if err != nil {
 			continue // another test's
 		}
-		if !isFree(port) {
-			if guard != nil {
-				guard.Close()
-			}
-			continue
+		free := true
+		for i := range ports {
+			ports[i] = uint16(first + 1 + i)
+			free = free && isFree(first+1+i)
 		}
-		if guard != nil {
+		if free {
 			t.Cleanup(func() { guard.Close() })
+			return ports
 		}
-		return uint16(port)
+		guard.Close()
 	}
-	t.Fatal("no free port")
-	return 0
+	t.Fatal("no free ports")
+	return ports
 }
 
 // portRange returns where to look for ports: below those that the system gives
@@ -64,17 +72,6 @@ func portRange() (low, high int) {
 		low, high = last+1, 65536
 	}
 	return low, high
-}
-
-// canGuard reports whether there are more addresses of loopback than one, as
-// only Linux has them by itself.
-func canGuard() bool {
-	l, err := net.Listen("tcp4", "127.83.0.1:0")
-	if err != nil {
-		return false
-	}
-	l.Close()
-	return true
 }
 
 func isFree(port int) bool {
