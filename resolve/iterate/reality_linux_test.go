@@ -20,6 +20,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/wherry-net/wherry/resolve/dnssec"
+	"github.com/wherry-net/wherry/resolve/dnstest"
 	"github.com/wherry-net/wherry/resolve/iterate"
 	"github.com/wherry-net/wherry/resolve/zoneserver"
 )
@@ -63,22 +64,6 @@ func TestReality(t *testing.T) {
 	w.labZones()
 }
 
-// unhurried is the network with all the time that a busy machine may need: what is
-// compared here is what servers say, and they all say something.
-type unhurried struct{ iterate.Network }
-
-func (n *unhurried) Exchange(ctx context.Context, server netip.AddrPort, query *dns.Msg, tr iterate.Transport) (m *dns.Msg, took time.Duration, err error) {
-	for wait := 2 * time.Second; wait < time.Minute; wait *= 2 {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), wait)
-		m, took, err = n.Network.Exchange(ctx, server, query, tr)
-		cancel()
-		if err == nil {
-			break
-		}
-	}
-	return m, took, err
-}
-
 // labZones lets Unbound validate what our own zone server serves.
 func (w *world) labZones() {
 	t := w.t
@@ -102,7 +87,7 @@ func (w *world) labZones() {
 	w.write("anchor", anchor.String())
 	w.unbound("127.54.0.54")
 	w.await("127.54.0.54:53", "www.example.com.")
-	o := iterate.Options{NoIPv6: true, Exchanger: new(unhurried)}
+	o := iterate.Options{NoIPv6: true, Exchanger: new(dnstest.Unhurried)}
 	if o.Hints, o.Port, err = iterate.ParseHints(strings.NewReader(hints.String()), "hints"); err != nil {
 		t.Fatal(err)
 	}
@@ -453,7 +438,7 @@ func (w *world) compare() {
 
 	r := iterate.New(iterate.Options{
 		Hints:   []iterate.Hint{{Name: "a.root.", Addrs: []netip.AddrPort{netip.MustParseAddrPort("127.54.0.1:53")}}},
-		Anchors: anchors, NoIPv6: true, Exchanger: new(unhurried),
+		Anchors: anchors, NoIPv6: true, Exchanger: new(dnstest.Unhurried),
 	})
 	seen := map[dnssec.State]int{}
 	for _, zone := range []string{"nsec", "nsec3", "optout", "ed25519", "knot", "expired", "future", "high", "wrongds", "tampered", "unsigned", "stripped"} {

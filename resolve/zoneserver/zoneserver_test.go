@@ -16,25 +16,11 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/wherry-net/wherry/resolve/dnssec"
+	"github.com/wherry-net/wherry/resolve/dnstest"
 	"github.com/wherry-net/wherry/resolve/iterate"
 	"github.com/wherry-net/wherry/resolve/zoneserver"
 	"github.com/wherry-net/wherry/socket/sockettest"
 )
-
-// unhurried is the network with all the time that a busy machine may need.
-type unhurried struct{ iterate.Network }
-
-func (n *unhurried) Exchange(ctx context.Context, server netip.AddrPort, query *dns.Msg, tr iterate.Transport) (m *dns.Msg, took time.Duration, err error) {
-	for wait := 2 * time.Second; wait < time.Minute; wait *= 2 {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), wait)
-		m, took, err = n.Network.Exchange(ctx, server, query, tr)
-		cancel()
-		if err == nil {
-			break
-		}
-	}
-	return m, took, err
-}
 
 // TestServe runs the example hierarchy on real sockets and looks names up from
 // its root: on a port that it finds, and on one that is nobody else's.
@@ -81,7 +67,7 @@ func serve(t *testing.T, port uint16) {
 	if err := h.WriteAnchors(&anchors); err != nil {
 		t.Fatal(err)
 	}
-	o := iterate.Options{Exchanger: new(unhurried)}
+	o := iterate.Options{Exchanger: new(dnstest.Unhurried)}
 	if o.Hints, o.Port, err = iterate.ParseHints(&hints, "hints"); err != nil {
 		t.Fatal(err)
 	}
