@@ -52,8 +52,8 @@ func newIncoming(entry int, e *Entry, out target) *incoming {
 }
 
 // piece hashes one piece, unless that has been done, and writes it. It must be a whole
-// group. It reports whether the file is complete now. Only what the peer must not do is an error:
-// a disk that fails is kept for the verdict.
+// group. It reports whether the file is complete now. Only what the peer must not do
+// is an error: a disk that fails is kept for the verdict.
 //
 // A hole is a piece of several groups and without content.
 func (in *incoming) piece(it *item, maxSize int64) (complete bool, err error) {

@@ -254,7 +254,7 @@ func (w *walker) tree(p string, info fs.FileInfo, dir *os.Root, name string, abo
 	if n > 0 && len(entries) == n {
 		return errLong
 	}
-	if err != nil && (n < 0 || err != io.EOF) { // the end, where a number was asked for
+	if err != nil && err != io.EOF { // the end, where a number was asked for
 		w.skip(p, bare(err))
 	}
 	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })

@@ -3,7 +3,6 @@
 package transfer
 
 import (
-	"io/fs"
 	"os"
 	"syscall"
 
@@ -51,14 +50,18 @@ func (d *sourceDir) read(name string, p []byte) (n int, changed bool, err error)
 	if err != nil {
 		return 0, false, err
 	}
-	defer unix.Close(fd)
 	var before, after unix.Stat_t
-	if err := again(func() error { return unix.Fstat(fd, &before) }); err != nil {
+	err = again(func() error { return unix.Fstat(fd, &before) })
+	if err != nil || before.Mode&unix.S_IFMT != unix.S_IFREG {
+		f := os.NewFile(uintptr(fd), name)
+		defer f.Close()
+		info, err := f.Stat()
+		if err == nil {
+			err = errBecame(info.Mode())
+		}
 		return 0, false, err
 	}
-	if before.Mode&unix.S_IFMT != unix.S_IFREG {
-		return 0, false, errBecame(modeOf(uint32(before.Mode)))
-	}
+	defer unix.Close(fd)
 	for n < len(p) {
 		var got int
 		if err := again(func() (err error) { got, err = unix.Read(fd, p[n:]); return err }); err != nil {
@@ -73,21 +76,4 @@ func (d *sourceDir) read(name string, p []byte) (n int, changed bool, err error)
 		return n, false, nil
 	}
 	return n, after.Size != before.Size || after.Mtim != before.Mtim, nil
-}
-
-// modeOf is the type of file in a mode of the system's.
-func modeOf(m uint32) fs.FileMode {
-	switch m & unix.S_IFMT {
-	case unix.S_IFDIR:
-		return fs.ModeDir
-	case unix.S_IFLNK:
-		return fs.ModeSymlink
-	case unix.S_IFIFO:
-		return fs.ModeNamedPipe
-	case unix.S_IFSOCK:
-		return fs.ModeSocket
-	case unix.S_IFBLK, unix.S_IFCHR:
-		return fs.ModeDevice
-	}
-	return fs.ModeIrregular
 }
