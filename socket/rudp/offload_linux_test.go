@@ -83,7 +83,7 @@ func segmentedPair(t *testing.T, share float64) (c *Conn, move func()) {
 	small := Config{Engine: arq.Config{MaxDatagram: 1400, NoDiscovery: true}}
 	l := listen(t, small)
 	if l.Socket().Mode() != datagram.Segmented {
-		t.Skip("this kernel has no segmentation")
+		t.Skip("SKIPPED: this kernel has no segmentation of datagrams")
 	}
 	dropTrains(t, l.Socket(), share)
 	c, err := Dial(context.Background(), l.AddrPort(), small)

@@ -224,6 +224,24 @@ func TestSharedWhole(t *testing.T) {
 	})
 }
 
+// receiveAndDie is a receiver that hears and says nothing any more when so many bytes
+// are there.
+func receiveAndDie(t testing.TB, log *Memory, steps *Memory, dir string, after int) {
+	t.Helper()
+	dies := &failing{both: newBoth(steps)}
+	moved := 0
+	_, err := receiveShare(t.Context(), t, log.Cursor(), dies, dir, dir, transfer.ReceiveOptions{Trace: &transfer.Trace{Moved: func(_ *transfer.Entry, n int) {
+		if moved += n; moved >= after {
+			dies.mu.Lock()
+			dies.dead = errors.New("dead")
+			dies.mu.Unlock()
+		}
+	}}}, ShareOptions{})
+	if err == nil {
+		t.Fatal("it did not die")
+	}
+}
+
 // A receiver dies in the middle of its second portion. Another has all but the first,
 // after a while; started again the dead one has nothing to do, and tidies up.
 func TestSharedDead(t *testing.T) {
@@ -233,18 +251,7 @@ func TestSharedDead(t *testing.T) {
 		_, log, _ := leaveShared(t, src)
 		steps := newSteps()
 		one, two := t.TempDir(), t.TempDir()
-		dies := &failing{both: newBoth(steps)}
-		moved := 0
-		_, err := receiveShare(t.Context(), t, log.Cursor(), dies, one, one, transfer.ReceiveOptions{Trace: &transfer.Trace{Moved: func(_ *transfer.Entry, n int) {
-			if moved += n; moved >= 7<<20 {
-				dies.mu.Lock()
-				dies.dead = errors.New("dead")
-				dies.mu.Unlock()
-			}
-		}}}, ShareOptions{})
-		if err == nil {
-			t.Fatal("it did not die")
-		}
+		receiveAndDie(t, log, steps, one, 7<<20)
 		began := time.Now()
 		others := 0
 		r, err := receiveShare(t.Context(), t, log.Cursor(), newBoth(steps), two, two, transfer.ReceiveOptions{}, ShareOptions{Others: func(n int) { others = n }})
@@ -274,15 +281,7 @@ func TestSharedAgain(t *testing.T) {
 		_, log, _ := leaveShared(t, src)
 		steps := newSteps()
 		one := t.TempDir()
-		dies := &failing{both: newBoth(steps)}
-		_, err := receiveShare(t.Context(), t, log.Cursor(), dies, one, one, transfer.ReceiveOptions{Trace: &transfer.Trace{Moved: func(*transfer.Entry, int) {
-			dies.mu.Lock()
-			dies.dead = errors.New("dead")
-			dies.mu.Unlock()
-		}}}, ShareOptions{})
-		if err == nil {
-			t.Fatal("it did not die")
-		}
+		receiveAndDie(t, log, steps, one, 0)
 		began := time.Now()
 		r, err := receiveShare(t.Context(), t, log.Cursor(), newBoth(steps), one, one, transfer.ReceiveOptions{}, ShareOptions{})
 		if err != nil || r.Files != n || time.Since(began) > renew {
