@@ -61,8 +61,7 @@ type batch struct {
 // end: files are hashed together when the batch is full.
 type unsummed struct {
 	end      fileEnd
-	from, to int // its content in frames
-	at       int // its end
+	from, at int // where in frames its content begins and its end does, behind it
 }
 
 type moved struct {
@@ -292,7 +291,7 @@ func (f *feeder) file(ctx context.Context, j job, b *batch) error {
 		if len(j.have) == 0 {
 			at := len(b.frames)
 			b.frames = end.append(b.frames)
-			b.unsums = append(b.unsums, unsummed{end, at - n, at, at})
+			b.unsums = append(b.unsums, unsummed{end, at - n, at})
 			return nil
 		}
 	}
@@ -335,7 +334,7 @@ func (f *feeder) sum(b *batch) {
 	var digests [64]treehash.Digest
 	for some := range slices.Chunk(b.unsums, len(files)) {
 		for i, u := range some {
-			files[i] = b.frames[u.from:u.to]
+			files[i] = b.frames[u.from:u.at]
 		}
 		treehash.Sums(digests[:len(some)], files[:len(some)])
 		for i, u := range some {
