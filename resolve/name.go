@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -79,6 +80,9 @@ func toASCII(name string) (string, error) {
 		a, err := idnaProfile().ToASCII(l)
 		if err != nil {
 			return "", err
+		}
+		if a == "" { // of characters that are left out, like soft hyphens
+			return "", errors.New("a label of nothing that is seen")
 		}
 		labels[i] = a
 	}
